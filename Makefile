@@ -1,0 +1,125 @@
+# What a person types: `make demo`, `make test`. `make help` lists the rest.
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+GO       ?= go
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+FUZZTIME ?= 10s
+BENCH    ?= .
+COUNT    ?= 6
+PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
+
+GOLANGCI_VERSION := v2.15.0
+BUF_VERSION      := 1.75.0
+
+CACHE    := $(CURDIR)/.cache
+GOLANGCI := $(CACHE)/bin/golangci-lint-$(GOLANGCI_VERSION)
+BUF      := $(CACHE)/buf-$(BUF_VERSION)/node_modules/.bin/buf
+LDFLAGS  := -s -w -X main.version=$(VERSION)
+
+# Directories of the Go modules: this one and the nested ones.
+MODULES := $(patsubst %/,%,$(dir $(sort $(shell find . -name go.mod -not -path '*/node_modules/*' -not -path './.cache/*' -not -path '*/testdata/*'))))
+# The race detector needs cgo. TEST_RACE= turns it off, which `make test` never does by itself.
+TEST_RACE ?= -race
+TESTFLAGS ?=
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build bin/orla for this machine
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/orla ./cmd/orla
+
+.PHONY: demo
+demo: build ## run a node with the example app, print the URLs, stop on Ctrl-C
+	@GO='$(GO)' examples/hello/demo.sh
+
+.PHONY: deps
+deps: ## fetch what the tests need
+	@GO='$(GO)' .ci/deps
+
+.PHONY: test
+test: deps ## run every test of every module, with the race detector
+	@for dir in $(MODULES); do \
+	  echo "== go test $(TEST_RACE) ($$dir)"; \
+	  (cd "$$dir" && $(GO) test $(TEST_RACE) -shuffle=on -timeout 14m $(TESTFLAGS) ./...); \
+	done
+
+.PHONY: race
+race: deps ## run every test three times over with the race detector, uncached
+	@for dir in $(MODULES); do \
+	  (cd "$$dir" && $(GO) test -race -shuffle=on -count=3 -timeout 40m $(TESTFLAGS) ./...); \
+	done
+
+.PHONY: lint
+lint: $(GOLANGCI) ## run golangci-lint on every module, and shell syntax
+	@for dir in $(MODULES); do \
+	  echo "== golangci-lint ($$dir)"; \
+	  (cd "$$dir" && $(GOLANGCI) run --config $(CURDIR)/.golangci.yml ./...); \
+	done
+	@for script in .ci/run .ci/deps examples/hello/demo.sh; do bash -n "$$script"; done
+
+.PHONY: fmt
+fmt: $(GOLANGCI) ## format the Go files: gofumpt, import groups
+	@for dir in $(MODULES); do (cd "$$dir" && $(GOLANGCI) fmt --config $(CURDIR)/.golangci.yml); done
+
+.PHONY: generate
+generate: $(BUF) ## generate the Go code of proto/
+	$(BUF) lint
+	$(BUF) generate
+
+.PHONY: check
+check: $(GOLANGCI) generate ## verify what is committed: generated code, go.mod, formatting
+	@git diff --exit-code -- proto || { echo 'check: generated code is stale: run make generate and commit it' >&2; exit 1; }
+	@for dir in $(MODULES); do \
+	  (cd "$$dir" && $(GO) mod tidy -diff) || { echo "check: $$dir/go.mod is not tidy: run go mod tidy there" >&2; exit 1; }; \
+	  (cd "$$dir" && $(GOLANGCI) fmt --diff --config $(CURDIR)/.golangci.yml) || { echo 'check: run make fmt' >&2; exit 1; }; \
+	done
+
+.PHONY: fuzz
+fuzz: deps ## run every fuzz target for FUZZTIME (10s) each
+	@$(GO) list ./... | while read -r pkg; do \
+	  { $(GO) test -list '^Fuzz' "$$pkg" || { echo "fuzz: $$pkg does not build" >&2; exit 1; }; } | { grep '^Fuzz' || true; } | while read -r target; do \
+	    echo "== $$pkg $$target"; \
+	    $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$pkg"; \
+	  done; \
+	done
+
+.PHONY: bench
+bench: deps ## run the benchmarks matching BENCH, COUNT (6) times
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) -timeout 60m ./...
+
+.PHONY: cover
+cover: deps ## run the tests of this module with coverage: coverage.out and the total
+	$(GO) test -shuffle=on -timeout 14m -coverprofile coverage.out -coverpkg ./... ./...
+	@$(GO) tool cover -func coverage.out | tail -n 1
+
+.PHONY: dist
+dist: ## build static binaries of PLATFORMS into dist/ with checksums
+	@rm -rf dist && mkdir -p dist
+	@for platform in $(PLATFORMS); do \
+	  os="$${platform%/*}" arch="$${platform#*/}"; \
+	  echo "dist/orla-$$os-$$arch"; \
+	  CGO_ENABLED=0 GOOS="$$os" GOARCH="$$arch" $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o "dist/orla-$$os-$$arch" ./cmd/orla; \
+	done
+	@cd dist && { sha256sum orla-* 2>/dev/null || shasum -a 256 orla-*; } > SHA256SUMS && cat SHA256SUMS
+	@mkdir -p dist/data # for the image: /data with an owner
+	@for bundle in /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem; do \
+	  if [[ -f "$$bundle" ]]; then cp "$$bundle" dist/ca-certificates.crt; break; fi; \
+	done
+
+.PHONY: clean
+clean: ## remove what the other targets made
+	rm -rf bin dist .cache coverage.out
+
+$(GOLANGCI):
+	@echo "installing golangci-lint $(GOLANGCI_VERSION) (once, some minutes)"
+	@GOFLAGS= GOBIN=$(dir $@) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	@mv $(dir $@)golangci-lint $@
+
+$(BUF):
+	@command -v npm >/dev/null || { echo 'generate needs npm: install Node.js 20 or newer' >&2; exit 1; }
+	@npm install --no-fund --no-audit --silent --prefix $(CACHE)/buf-$(BUF_VERSION) @bufbuild/buf@$(BUF_VERSION)
