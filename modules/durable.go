@@ -1,0 +1,151 @@
+package modules
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+// markerName is the file in a session's folder that says "blobs written since my
+// time may not be durable".
+const markerName = "unsynced"
+
+// markerSlack covers file systems and kernels with coarse timestamps.
+const markerSlack = 2 * time.Second
+
+// dirtyState tracks what a power failure could damage.
+type dirtyState struct {
+	mu      sync.Mutex // guards what follows
+	marked  bool       // the marker is on disk, durably
+	writers int        // open writers
+	commits uint64     // blobs committed in this session
+	paths   []string   // committed since the last Sync; only where the system has no syncfs
+}
+
+// beginWrite counts a writer, and makes the marker durable before the first one
+// after a Sync, so that each blob's time is later than the marker's.
+func (d *Dir) beginWrite() error {
+	s := &d.dirty
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.marked {
+		if err := writeMarker(d.session.path); err != nil {
+			return err
+		}
+		s.marked = true
+	}
+	s.writers++
+	return nil
+}
+
+// endWrite counts a writer out; path is the blob that it committed, if it did.
+func (d *Dir) endWrite(path string) {
+	s := &d.dirty
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.writers--
+	if path == "" {
+		return
+	}
+	s.commits++
+	if !haveSyncfs {
+		s.paths = append(s.paths, path)
+	}
+}
+
+// Sync makes everything that was committed before the call durable: one syncfs
+// where the system has it (Linux), else an fsync of each blob committed since the
+// last Sync. Call it once at the end of an upload.
+func (d *Dir) Sync() error {
+	s := &d.dirty
+	s.mu.Lock()
+	marked, commits, paths := s.marked, s.commits, s.paths
+	s.paths = nil
+	s.mu.Unlock()
+	if !marked {
+		return nil
+	}
+	if err := syncBlobs(d.root, paths); err != nil {
+		s.mu.Lock()
+		s.paths = append(s.paths, paths...)
+		s.mu.Unlock()
+		return fmt.Errorf("sync blob store: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.writers > 0 || s.commits != commits {
+		return nil // the marker stays, for them
+	}
+	s.marked = false
+	err := os.Remove(filepath.Join(d.session.path, markerName))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("sync blob store: %w", err)
+	}
+	return nil
+}
+
+func writeMarker(session string) error {
+	f, err := os.OpenFile(filepath.Join(session, markerName), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	// The session's folder is as new as the marker.
+	return errors.Join(syncPath(session), syncPath(filepath.Dir(session)))
+}
+
+func syncPath(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// recoverSessions removes what dead processes left in tmp, after verifying what
+// they had not made durable.
+func (d *Dir) recoverSessions() error {
+	dead, err := deadSessions(filepath.Join(d.root, tmpName))
+	if err != nil {
+		return err
+	}
+	var since time.Time
+	for _, s := range dead {
+		defer s.lock.Close() //nolint:errcheck // nothing was written
+		if at := s.unsynced; !at.IsZero() && (since.IsZero() || at.Before(since)) {
+			since = at
+		}
+	}
+	if !since.IsZero() {
+		if err := d.verifySince(since); err != nil {
+			return err
+		}
+	}
+	var errs []error
+	for _, s := range dead {
+		errs = append(errs, s.remove())
+	}
+	return errors.Join(errs...)
+}
+
+// verifySince verifies the blobs that were written at or after since, and sets
+// aside those that a power failure damaged.
+func (d *Dir) verifySince(since time.Time) error {
+	since = since.Add(-markerSlack)
+	return d.walk(func(digest Digest, info fs.FileInfo) error {
+		if info.ModTime().Before(since) {
+			return nil
+		}
+		err := d.Verify(digest)
+		if errors.Is(err, ErrCorrupt) || errors.Is(err, ErrNotFound) {
+			return nil // set aside: the next deploy that needs it uploads it
+		}
+		return err
+	})
+}

@@ -1,0 +1,28 @@
+//go:build !linux
+
+package modules
+
+import (
+	"errors"
+	"io/fs"
+	"path/filepath"
+)
+
+const haveSyncfs = false
+
+// syncBlobs syncs each blob and each folder that holds one.
+func syncBlobs(root string, paths []string) error {
+	folders := map[string]bool{filepath.Join(root, blobsName): true}
+	for _, path := range paths {
+		if err := syncPath(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		folders[filepath.Dir(path)] = true
+	}
+	for folder := range folders {
+		if err := syncPath(folder); err != nil {
+			return err
+		}
+	}
+	return nil
+}
