@@ -1,0 +1,146 @@
+package router
+
+import (
+	"iter"
+	"strings"
+)
+
+// Request is what a match looks at.
+type Request struct {
+	Method   string
+	Path     string              // as [CleanPath] returns it
+	RawQuery string              // as received, without "?"
+	Header   map[string][]string // names in canonical MIME form
+}
+
+// Match is the answer to a request.
+type Match struct {
+	// Index of the winning route; −1 if none matches.
+	Index int
+
+	tree    *Tree
+	path    string
+	allowed uint64 // methods that would have matched
+}
+
+// Match returns the route that comes first among those that r matches. It does
+// not allocate. Its cost is bounded by the path's length and the number of
+// routes whose path matches, however the patterns are made.
+func (t *Tree) Match(r *Request) Match {
+	if !strings.HasPrefix(r.Path, "/") {
+		return Match{Index: -1}
+	}
+	s := search{request: r, method: t.methodBit(r.Method)}
+	won := s.walk(&t.root, r.Path)
+	if won == nil {
+		return Match{Index: -1, tree: t, allowed: s.allowed}
+	}
+	return Match{Index: won.index, tree: t, path: r.Path}
+}
+
+// search is one match under way.
+type search struct {
+	request *Request
+	method  uint64
+	allowed uint64
+}
+
+// walk returns the first rule that matches at n or below; rest is the part of
+// the path that the segments on the way to n have left. Every node is visited
+// once at most, since one way only leads to it.
+func (s *search) walk(n *node, rest string) *rule {
+	if rest == "" {
+		if won := s.first(n.exact); won != nil {
+			return won
+		}
+		return s.first(n.prefix)
+	}
+	part, next := cutSegment(rest)
+	if child := n.literal[part]; child != nil {
+		if won := s.walk(child, next); won != nil {
+			return won
+		}
+	}
+	if n.param != nil && part != "" {
+		if won := s.walk(n.param, next); won != nil {
+			return won
+		}
+	}
+	return s.first(n.prefix)
+}
+
+// first returns the first of rules whose conditions are met, and notes the
+// methods of those that fail by their method alone.
+func (s *search) first(rules []*rule) *rule {
+	for _, r := range rules {
+		if r.methods == 0 || r.methods&s.method != 0 {
+			if r.conditionsMet(s.request) {
+				return r
+			}
+		} else if s.allowed|r.methods != s.allowed && r.conditionsMet(s.request) {
+			s.allowed |= r.methods
+		}
+	}
+	return nil
+}
+
+func (r *rule) conditionsMet(request *Request) bool {
+	for _, c := range r.headers {
+		if !headerMet(request.Header[c.Name], c.Value) {
+			return false
+		}
+	}
+	for _, c := range r.query {
+		if value, ok := findQuery(request.RawQuery, c.Name); !ok || !queryEqual(value, c.Value) {
+			return false
+		}
+	}
+	return true
+}
+
+func headerMet(lines []string, want string) bool {
+	for _, line := range lines {
+		if line == want {
+			return true
+		}
+	}
+	return false
+}
+
+// Param returns what the winning route's pattern captured under name, a part of
+// the request's path and as such still escaped.
+func (m *Match) Param(name string) (value string, ok bool) {
+	if m.tree == nil || m.Index < 0 {
+		return "", false
+	}
+	return m.tree.rules[m.Index].path.capture(m.path, name)
+}
+
+// Captures goes through the names and values of what was captured, from left to
+// right.
+func (m *Match) Captures() iter.Seq2[string, string] {
+	if m.tree == nil || m.Index < 0 {
+		return func(func(string, string) bool) {}
+	}
+	return m.tree.rules[m.Index].path.captures(m.path)
+}
+
+// Allow returns the value of the Allow header (RFC 9110 §10.2.1) for a request
+// that failed by its method alone, "" for any other.
+func (m *Match) Allow() string {
+	if m.allowed == 0 {
+		return ""
+	}
+	return strings.Join(m.tree.methodNames(m.allowed), ", ")
+}
+
+// methodNames returns the methods of a set in alphabetical order.
+func (t *Tree) methodNames(set uint64) []string {
+	var names []string
+	for i, name := range t.methods {
+		if set&(1<<i) != 0 {
+			names = append(names, name)
+		}
+	}
+	return names
+}
