@@ -1,0 +1,97 @@
+package guest
+
+import "unsafe"
+
+// The functions of the host (https://http-wasm.io/http-handler-abi/).
+
+//go:wasmimport http_handler enable_features
+func hostEnableFeatures(features uint32) uint32
+
+//go:wasmimport http_handler log
+func hostLog(level int32, message unsafe.Pointer, size uint32)
+
+//go:wasmimport http_handler log_enabled
+func hostLogEnabled(level int32) uint32
+
+//go:wasmimport http_handler get_method
+func hostMethod(buf unsafe.Pointer, limit uint32) uint32
+
+//go:wasmimport http_handler get_uri
+func hostURI(buf unsafe.Pointer, limit uint32) uint32
+
+//go:wasmimport http_handler get_protocol_version
+func hostProtocol(buf unsafe.Pointer, limit uint32) uint32
+
+//go:wasmimport http_handler get_source_addr
+func hostSource(buf unsafe.Pointer, limit uint32) uint32
+
+//go:wasmimport http_handler get_header_names
+func hostHeaderNames(kind uint32, buf unsafe.Pointer, limit uint32) uint64
+
+//go:wasmimport http_handler get_header_values
+func hostHeaderValues(kind uint32, name unsafe.Pointer, nameSize uint32, buf unsafe.Pointer, limit uint32) uint64
+
+//go:wasmimport http_handler add_header_value
+func hostAddHeader(kind uint32, name unsafe.Pointer, nameSize uint32, value unsafe.Pointer, valueSize uint32)
+
+//go:wasmimport http_handler read_body
+func hostRead(kind uint32, buf unsafe.Pointer, limit uint32) uint64
+
+//go:wasmimport http_handler write_body
+func hostWrite(kind uint32, body unsafe.Pointer, size uint32)
+
+//go:wasmimport http_handler set_status_code
+func hostStatus(code uint32)
+
+const (
+	kindRequest          = 0
+	kindResponse         = 1
+	kindRequestTrailers  = 2
+	kindResponseTrailers = 3
+
+	featureTrailers = 4
+)
+
+func ptr(b []byte) unsafe.Pointer    { return unsafe.Pointer(unsafe.SliceData(b)) }
+func strPtr(s string) unsafe.Pointer { return unsafe.Pointer(unsafe.StringData(s)) }
+
+// text returns a field that the host writes into a buffer. The host says how long it
+// is; if that is more than there was room for, it has written nothing.
+func text(get func(unsafe.Pointer, uint32) uint32) string {
+	buf := make([]byte, 256)
+	for {
+		n := get(ptr(buf), uint32(len(buf)))
+		if int(n) <= len(buf) {
+			return string(buf[:n])
+		}
+		buf = make([]byte, n)
+	}
+}
+
+// list returns strings that the host writes into a buffer, each with a NUL after it.
+func list(get func(unsafe.Pointer, uint32) uint64) []string {
+	buf := make([]byte, 1024)
+	for {
+		r := get(ptr(buf), uint32(len(buf)))
+		count, size := int(r>>32), int(uint32(r))
+		if size > len(buf) {
+			buf = make([]byte, size)
+			continue
+		}
+		return splitNUL(string(buf[:size]), count)
+	}
+}
+
+func headerNames(kind uint32) []string {
+	return list(func(p unsafe.Pointer, n uint32) uint64 { return hostHeaderNames(kind, p, n) })
+}
+
+func headerValues(kind uint32, name string) []string {
+	return list(func(p unsafe.Pointer, n uint32) uint64 {
+		return hostHeaderValues(kind, strPtr(name), uint32(len(name)), p, n)
+	})
+}
+
+func addHeader(kind uint32, name, value string) {
+	hostAddHeader(kind, strPtr(name), uint32(len(name)), strPtr(value), uint32(len(value)))
+}

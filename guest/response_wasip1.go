@@ -1,0 +1,163 @@
+package guest
+
+import (
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// bufferSize is how much of an answer waits for more: a whole small answer, which then
+// gets its Content-Length and one call of the host.
+const bufferSize = 4096
+
+// response is the [http.ResponseWriter] of the one request of this instance.
+type response struct {
+	header  http.Header
+	status  int // 0 until WriteHeader
+	snap    http.Header
+	sent    bool // the head is with the host
+	buf     []byte
+	written int64
+}
+
+var (
+	_ http.Flusher = (*response)(nil)
+	_ interface {
+		WriteString(string) (int, error)
+		FlushError() error
+	} = (*response)(nil)
+)
+
+func newResponse() *response { return &response{header: make(http.Header)} }
+
+// reset forgets what was not sent.
+func (w *response) reset() { *w = response{header: make(http.Header)} }
+
+// Header implements [http.ResponseWriter].
+func (w *response) Header() http.Header { return w.header }
+
+// WriteHeader implements [http.ResponseWriter]. Informational statuses are ignored.
+func (w *response) WriteHeader(status int) {
+	if w.status != 0 || status < 200 {
+		return
+	}
+	w.status = status
+	w.snap = w.header.Clone()
+}
+
+// Write implements [http.ResponseWriter].
+func (w *response) Write(p []byte) (int, error) {
+	w.begin(p)
+	if n := w.declared(); n >= 0 && w.written+int64(len(p)) > n {
+		return 0, http.ErrContentLength
+	}
+	if w.status == http.StatusNoContent || w.status == http.StatusNotModified {
+		return 0, http.ErrBodyNotAllowed
+	}
+	w.written += int64(len(p))
+	if len(w.buf)+len(p) <= bufferSize {
+		w.buf = append(w.buf, p...)
+		return len(p), nil
+	}
+	w.send()
+	if len(p) >= bufferSize {
+		hostWrite(kindResponse, ptr(p), uint32(len(p)))
+	} else {
+		w.buf = append(w.buf, p...)
+	}
+	return len(p), nil
+}
+
+// WriteString implements [io.StringWriter].
+func (w *response) WriteString(s string) (int, error) { return w.Write([]byte(s)) }
+
+// begin makes up the head for the first bytes of the body, as net/http does.
+func (w *response) begin(p []byte) {
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	if !w.sent && w.written == 0 && len(p) > 0 && w.snap.Get("Content-Encoding") == "" {
+		if _, typed := w.snap["Content-Type"]; !typed {
+			w.snap.Set("Content-Type", http.DetectContentType(p))
+		}
+	}
+}
+
+// declared returns the Content-Length that the handler has set, or -1.
+func (w *response) declared() int64 {
+	if v := w.snap.Get("Content-Length"); v != "" {
+		if n, err := strconv.ParseInt(v, 10, 64); err == nil {
+			return n
+		}
+	}
+	return -1
+}
+
+// Flush implements [http.Flusher].
+func (w *response) Flush() {
+	w.begin(nil)
+	w.send()
+	hostWrite(kindResponse, nil, 0) // Orla sends at once what it holds; other hosts ignore it
+}
+
+// FlushError is what [http.ResponseController] calls.
+func (w *response) FlushError() error {
+	w.Flush()
+	return nil
+}
+
+// send hands head and buffer to the host.
+func (w *response) send() {
+	if !w.sent {
+		w.sent = true
+		for name, values := range w.snap {
+			if strings.HasPrefix(name, http.TrailerPrefix) || name == "Trailer" {
+				continue
+			}
+			for _, v := range values {
+				addHeader(kindResponse, name, clean(v))
+			}
+		}
+		hostStatus(uint32(w.status))
+	}
+	if len(w.buf) > 0 {
+		hostWrite(kindResponse, ptr(w.buf), uint32(len(w.buf)))
+		w.buf = w.buf[:0]
+	}
+}
+
+// finish ends the answer.
+func (w *response) finish() {
+	w.begin(nil)
+	w.send()
+	w.trailers()
+}
+
+// trailers sends the fields that the header announced as "Trailer", and those that were
+// set with [http.TrailerPrefix].
+func (w *response) trailers() {
+	announced := strings.Split(strings.Join(w.snap["Trailer"], ","), ",")
+	for i, name := range announced {
+		announced[i] = http.CanonicalHeaderKey(strings.TrimSpace(name))
+	}
+	enabled := false
+	for key, values := range w.header {
+		name, prefixed := strings.CutPrefix(key, http.TrailerPrefix)
+		if !prefixed && !slices.Contains(announced, key) {
+			continue
+		}
+		if !enabled && hostEnableFeatures(featureTrailers)&featureTrailers == 0 {
+			return // the host has no trailers
+		}
+		enabled = true
+		for _, v := range values {
+			addHeader(kindResponseTrailers, name, clean(v))
+		}
+	}
+}
+
+// clean replaces line ends, as net/http does.
+func clean(v string) string {
+	return strings.NewReplacer("\n", " ", "\r", " ").Replace(v)
+}

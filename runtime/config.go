@@ -1,0 +1,67 @@
+package runtime
+
+import (
+	"cmp"
+	"log/slog"
+	"os"
+	"time"
+
+	"go.opentelemetry.io/otel/metric"
+	noopmetric "go.opentelemetry.io/otel/metric/noop"
+	"go.opentelemetry.io/otel/trace"
+	nooptrace "go.opentelemetry.io/otel/trace/noop"
+
+	"github.com/orla-edge/orla/modules"
+)
+
+// MaxModule is the size in bytes of the largest module that is loaded.
+const MaxModule = 64 << 20
+
+// Blobs is where module and file contents come from: the node's store.
+type Blobs interface {
+	// Read returns the content of d, verified, or an error if it has more than max bytes.
+	Read(d modules.Digest, max int64) ([]byte, error)
+	// Open opens the content of d for reading.
+	Open(d modules.Digest) (*os.File, error)
+}
+
+// Config says what an Engine may use. Blobs must be set for [Engine.Load].
+type Config struct {
+	// CacheDir keeps compiled code across restarts. Empty means in memory only.
+	CacheDir string
+	Blobs    Blobs
+	// Logger takes what guests print and what goes wrong with them. Nil means discard.
+	Logger *slog.Logger
+	// Tracer and Meter may be nil: no spans, no metrics.
+	Tracer trace.TracerProvider
+	Meter  metric.MeterProvider
+
+	// Memory is the cap in bytes of an instance's linear memory for functions that set
+	// none. Zero means 64 MiB.
+	Memory int64
+	// Timeout is the wall-clock deadline of a request for functions that set none. Zero
+	// means 10 s.
+	Timeout time.Duration
+	// Concurrency is how many requests may be inside a function that sets no number of
+	// its own. Zero means 64.
+	Concurrency int
+	// MaxWait is how long a request may wait for its turn. Zero means 1 s.
+	MaxWait time.Duration
+}
+
+func (c Config) withDefaults() Config {
+	c.Memory = cmp.Or(c.Memory, 64<<20)
+	c.Timeout = cmp.Or(c.Timeout, 10*time.Second)
+	c.Concurrency = cmp.Or(c.Concurrency, 64)
+	c.MaxWait = cmp.Or(c.MaxWait, time.Second)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Tracer == nil {
+		c.Tracer = nooptrace.NewTracerProvider()
+	}
+	if c.Meter == nil {
+		c.Meter = noopmetric.NewMeterProvider()
+	}
+	return c
+}
