@@ -22,7 +22,7 @@ func (t *Tree) Explain(r *Request) []Step {
 		order[i] = &t.rules[i]
 	}
 	slices.SortFunc(order, func(a, b *rule) int {
-		return cmp.Or(comparePaths(&a.path, &b.path), compareConditions(a, b))
+		return cmp.Or(cmp.Compare(a.rank, b.rank), comparePaths(&a.path, &b.path), compareConditions(a, b))
 	})
 	steps := make([]Step, len(order))
 	var winner *rule

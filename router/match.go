@@ -31,11 +31,12 @@ func (t *Tree) Match(r *Request) Match {
 		return Match{Index: -1}
 	}
 	s := search{request: r, method: t.methodBit(r.Method)}
-	won := s.walk(&t.root, r.Path)
-	if won == nil {
-		return Match{Index: -1, tree: t, allowed: s.allowed}
+	for i := range t.layers {
+		if won := s.walk(&t.layers[i].root, r.Path); won != nil {
+			return Match{Index: won.index, tree: t, path: r.Path}
+		}
 	}
-	return Match{Index: won.index, tree: t, path: r.Path}
+	return Match{Index: -1, tree: t, allowed: s.allowed}
 }
 
 // search is one match under way.

@@ -72,6 +72,8 @@ func slowRest(route *Route, r *Request) bool {
 func slowBeats(a, b *Route) bool {
 	ka, kb := slowKinds(a.Path), slowKinds(b.Path)
 	switch {
+	case a.Rank != b.Rank:
+		return a.Rank < b.Rank
 	case ka != kb:
 		return ka < kb
 	case (len(a.Methods) > 0) != (len(b.Methods) > 0):
@@ -121,6 +123,7 @@ func drawRoute(t *rapid.T) Route {
 		Methods: rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"GET", "POST", "HEAD"}), 0, 2, rapid.ID).Draw(t, "methods"),
 		Headers: conditions.Draw(t, "headers"),
 		Query:   conditions.Draw(t, "query"),
+		Rank:    rapid.SampledFrom([]int{0, 0, 0, 7, -2}).Draw(t, "rank"),
 	}
 }
 

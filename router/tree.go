@@ -26,6 +26,9 @@ type Route struct {
 	// Query parameters that must be there, decoded. Of several with a name the
 	// first counts.
 	Query []Condition
+	// Rank comes before everything else: routes of a lower rank are preferred to
+	// all of a higher one. It is for hosts, whose match precedes the path's.
+	Rank int
 }
 
 // ShadowedError says that a route can never match, since routes before it match
@@ -48,9 +51,15 @@ func (e *ShadowedError) Error() string {
 // then the one with more header conditions, then more query conditions, then
 // the first. Routes whose other conditions are not met are passed over.
 type Tree struct {
-	root    node
-	rules   []rule // by the route's index
+	layers  []layer // by rank
+	rules   []rule  // by the route's index
 	methods []string
+}
+
+// layer is the tree of the routes that have one rank.
+type layer struct {
+	rank int
+	root node
 }
 
 // node is a place in the tree, reached by the segments on the way to it. Routes
@@ -65,6 +74,7 @@ type node struct {
 // rule is a route made ready.
 type rule struct {
 	index   int
+	rank    int
 	path    Pattern
 	methods uint64 // a bit for each of Tree.methods; 0 means all
 	headers []Condition
@@ -72,24 +82,29 @@ type rule struct {
 }
 
 // NewTree makes a tree of routes. A route that can never match because others
-// with the same path and conditions come first is an error; all of them are
-// reported, joined, each as a [*ShadowedError].
+// with the same rank, path and conditions come first is an error; all of them
+// are reported, joined, each as a [*ShadowedError].
 func NewTree(routes []Route) (*Tree, error) {
 	t := &Tree{rules: make([]rule, len(routes))}
 	if err := t.nameMethods(routes); err != nil {
 		return nil, err
 	}
+	t.makeLayers(routes)
 	for i := range routes {
 		r := &t.rules[i]
 		*r = t.newRule(i, &routes[i])
-		n := t.root.at(r.path.segments)
+		n := t.layer(r.rank).root.at(r.path.segments)
 		if r.path.exact {
 			n.exact = append(n.exact, r)
 		} else {
 			n.prefix = append(n.prefix, r)
 		}
 	}
-	if shadows := t.root.order(nil); shadows != nil {
+	var shadows []*ShadowedError
+	for i := range t.layers {
+		shadows = t.layers[i].root.order(shadows)
+	}
+	if shadows != nil {
 		slices.SortFunc(shadows, func(a, b *ShadowedError) int { return cmp.Compare(a.Route, b.Route) })
 		errs := make([]error, len(shadows))
 		for i, s := range shadows {
@@ -98,6 +113,25 @@ func NewTree(routes []Route) (*Tree, error) {
 		return nil, errors.Join(errs...)
 	}
 	return t, nil
+}
+
+func (t *Tree) makeLayers(routes []Route) {
+	for i := range routes {
+		if t.layer(routes[i].Rank) == nil {
+			t.layers = append(t.layers, layer{rank: routes[i].Rank})
+		}
+	}
+	slices.SortFunc(t.layers, func(a, b layer) int { return cmp.Compare(a.rank, b.rank) })
+}
+
+// layer returns nil if there is none of that rank.
+func (t *Tree) layer(rank int) *layer {
+	for i := range t.layers {
+		if t.layers[i].rank == rank {
+			return &t.layers[i]
+		}
+	}
+	return nil
 }
 
 func (t *Tree) nameMethods(routes []Route) error {
@@ -130,7 +164,7 @@ func (t *Tree) methodBit(method string) uint64 {
 }
 
 func (t *Tree) newRule(index int, route *Route) rule {
-	r := rule{index: index, path: route.Path, query: sortedConditions(route.Query)}
+	r := rule{index: index, rank: route.Rank, path: route.Path, query: sortedConditions(route.Query)}
 	for _, m := range route.Methods {
 		r.methods |= t.methodBit(m)
 		if m == "GET" {

@@ -34,6 +34,8 @@ func query(name, value string) func(*Route) {
 	return func(r *Route) { r.Query = append(r.Query, Condition{name, value}) }
 }
 
+func rank(n int) func(*Route) { return func(r *Route) { r.Rank = n } }
+
 func newTree(tb testing.TB, routes ...Route) *Tree {
 	tb.Helper()
 	tree, err := NewTree(routes)
@@ -164,6 +166,8 @@ func TestMatchPrecedence(t *testing.T) {
 		{"an empty header is there", []Route{on(t, "/x", header("A", ""))}, request("/x", "A", ""), 0},
 		{"a missing header is not empty", []Route{on(t, "/x", header("A", ""))}, request("/x"), -1},
 		{"all of the query", []Route{on(t, "/x", query("a", "1"), query("b", "2"))}, request("/x?b=2"), -1},
+		{"rank before path", []Route{on(t, "/x", rank(1)), on(t, "/*")}, request("/x"), 1},
+		{"the next rank when none matches", []Route{on(t, "/x", rank(1)), on(t, "/y")}, request("/x"), 0},
 		{"no route", nil, request("/x"), -1},
 	}
 	for _, tt := range tests {
@@ -252,6 +256,7 @@ func TestNewTreeRefusesWhatNeverMatches(t *testing.T) {
 		{"HEAD after GET", []Route{on(t, "GET /a"), on(t, "HEAD /a")}, []ShadowedError{{1, 0}}},
 		{"all are named", []Route{on(t, "/a"), on(t, "/a"), on(t, "/b/*"), on(t, "/b/*"), on(t, "/a")}, []ShadowedError{{1, 0}, {3, 2}, {4, 0}}},
 
+		{"other ranks", []Route{on(t, "/a"), on(t, "/a", rank(1))}, nil},
 		{"exact and prefix", []Route{on(t, "/a/*"), on(t, "/a"), on(t, "/a/")}, nil},
 		{"with and without method", []Route{on(t, "/a"), on(t, "GET /a")}, nil},
 		{"more methods", []Route{on(t, "POST /a"), on(t, "GET,POST /a")}, nil},
