@@ -73,26 +73,26 @@ func isHash(s string) bool { return isHexHash(s) || isShortHash(s) }
 // hexLengths are the lengths, in digits, to which bundlers cut or leave hashes.
 var hexLengths = [...]int{8, 10, 12, 16, 20, 24, 32, 40, 56, 64, 96, 128}
 
-// isHexHash reports whether s is a hexadecimal hash, in one case, not a number and
-// not a word.
+// isHexHash reports whether s is a hexadecimal hash, in one case; not a number, nor
+// a word, nor one beside the other.
 func isHexHash(s string) bool {
 	if !slices.Contains(hexLengths[:], len(s)) || datelike(s) {
 		return false
 	}
-	var digits, lower, upper int
+	var kinds [4]int // of characters
+	runs, last := 0, -1
 	for i := range len(s) {
-		switch c := s[i]; {
-		case '0' <= c && c <= '9':
-			digits++
-		case 'a' <= c && c <= 'f':
-			lower++
-		case 'A' <= c && c <= 'F':
-			upper++
-		default:
+		k := charKind(s[i])
+		if letter := s[i] | 0x20; k != kindDigit && (letter < 'a' || letter > 'f') {
 			return false
 		}
+		kinds[k]++
+		if k != last {
+			runs++
+		}
+		last = k
 	}
-	return digits > 0 && (lower > 0) != (upper > 0)
+	return runs >= 3 && (kinds[kindLower] > 0) != (kinds[kindUpper] > 0)
 }
 
 // datelike reports whether s is a date whose month happens to be hexadecimal:

@@ -179,8 +179,8 @@ func pathProblem(path string) string {
 		return "the path has an empty segment"
 	case !utf8.ValidString(path):
 		return "the path is not UTF-8"
-	case strings.ContainsAny(path, "\x00\\"):
-		return "the path has a NUL or a backslash, which no request can ask for"
+	case strings.ContainsFunc(path, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\\' }):
+		return "the path has a control character or a backslash, which no request can ask for"
 	}
 	for segment := range strings.SplitSeq(path[1:], "/") {
 		if segment == "." || segment == ".." {
