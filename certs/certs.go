@@ -38,7 +38,7 @@ type Config struct {
 	// one unused for longest makes room. Zero means 1,000.
 	MaxOnDemand int
 	// OnDemandRate is how many of them are issued in a second on average, ten
-	// times as many at once. Zero means 20, less than 1 % of a core.
+	// times as many at once. Zero means 20, about 2 % of a core.
 	OnDemandRate int
 }
 

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -357,8 +358,9 @@ func verify(t *testing.T, m *Manager, cert *tls.Certificate, host string) {
 func TestSweepForgetsWhatIsNoLongerServed(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		hosts := []string{"a.example", "b.example"}
-		m := open(t, Config{Dir: dir, Hosts: func(host string) bool { return served(hosts, host) }})
+		var hosts atomic.Pointer[[]string]
+		hosts.Store(&[]string{"a.example", "b.example"})
+		m := open(t, Config{Dir: dir, Hosts: func(host string) bool { return served(*hosts.Load(), host) }})
 		defer m.Close()
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
@@ -368,7 +370,7 @@ func TestSweepForgetsWhatIsNoLongerServed(t *testing.T) {
 				t.Fatalf("%s: %v", host, err)
 			}
 		}
-		hosts = hosts[:1]
+		hosts.Store(&[]string{"a.example"})
 		time.Sleep(2 * time.Hour)
 		synctest.Wait()
 		if m.count() != 2 || m.valid("b.example") != nil || m.valid("a.example") == nil {

@@ -5,8 +5,8 @@
 // served.
 //
 // Only the root and its key are on disk. Certificates for hosts and their keys
-// live in memory: making one takes well below a millisecond, and what is not
-// written can neither leak nor fill a disk. A handshake for a name that has a
+// live in memory: making one takes about a millisecond, and what is not written
+// can neither leak nor fill a disk. A handshake for a name that has a
 // certificate does no I/O.
 //
 // Locks: Manager.mu, internalCA.mu and memory.mu are leaves; none is held while
