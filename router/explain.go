@@ -87,7 +87,7 @@ func (t *Tree) mismatch(rule *rule, r *Request) string {
 		if len(lines) == 0 {
 			return fmt.Sprintf("header %s is missing, want %q", c.Name, c.Value)
 		}
-		if !headerMet(lines, c.Value) {
+		if !slices.Contains(lines, c.Value) {
 			return fmt.Sprintf("header %s is %q, want %q", c.Name, strings.Join(lines, ", "), c.Value)
 		}
 	}

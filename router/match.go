@@ -2,6 +2,7 @@ package router
 
 import (
 	"iter"
+	"slices"
 	"strings"
 )
 
@@ -87,7 +88,7 @@ func (s *search) first(rules []*rule) *rule {
 
 func (r *rule) conditionsMet(request *Request) bool {
 	for _, c := range r.headers {
-		if !headerMet(request.Header[c.Name], c.Value) {
+		if !slices.Contains(request.Header[c.Name], c.Value) {
 			return false
 		}
 	}
@@ -97,15 +98,6 @@ func (r *rule) conditionsMet(request *Request) bool {
 		}
 	}
 	return true
-}
-
-func headerMet(lines []string, want string) bool {
-	for _, line := range lines {
-		if line == want {
-			return true
-		}
-	}
-	return false
 }
 
 // Param returns what the winning route's pattern captured under name, a part of

@@ -1,6 +1,7 @@
 package router
 
 import (
+	"errors"
 	"net/url"
 	"slices"
 	"strconv"
@@ -154,7 +155,9 @@ func withoutShadowed(t *rapid.T, routes []Route) []Route {
 	}
 	shadowed := map[int]bool{}
 	for _, e := range joined.Unwrap() {
-		shadowed[e.(*ShadowedError).Route] = true
+		if s, ok := errors.AsType[*ShadowedError](e); ok {
+			shadowed[s.Route] = true
+		}
 	}
 	var kept []Route
 	for i := range routes {

@@ -160,15 +160,15 @@ func rewritePath(path string) (string, error) {
 	out[0] = '/'
 	start := 1 // of the segment in out
 	for i := 1; i < len(path); i++ {
-		switch c := path[i]; {
-		case c == '/':
+		switch c := path[i]; c {
+		case '/':
 			var err error
 			if out, err = closeSegment(out, start, false); err != nil {
 				return "", err
 			}
 			out = append(out, '/')
 			start = len(out)
-		case c == '%':
+		case '%':
 			c, _ = unescape(path, i)
 			out = appendEscaped(out, c)
 			i += 2

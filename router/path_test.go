@@ -135,18 +135,18 @@ func slowCleanPath(path string) (string, error) {
 	segments := strings.Split(path[1:], "/")
 	for i, raw := range segments {
 		segment, _ := url.PathUnescape(raw)
-		for _, piece := range strings.Split(segment, "/") {
+		for piece := range strings.SplitSeq(segment, "/") {
 			if piece == ".." && raw != ".." {
 				return "", errPathDots
 			}
 		}
-		switch {
-		case segment == "..":
+		switch segment {
+		case "..":
 			if len(kept) == 0 {
 				return "", errPathRoot
 			}
 			kept = kept[:len(kept)-1]
-		case segment == ".":
+		case ".":
 		default:
 			kept = append(kept, slowEscape(segment))
 			continue

@@ -267,8 +267,7 @@ func TestNewTreeRefusesWhatNeverMatches(t *testing.T) {
 			var got []ShadowedError
 			if joined, ok := err.(interface{ Unwrap() []error }); ok {
 				for _, e := range joined.Unwrap() {
-					var s *ShadowedError
-					if errors.As(e, &s) {
+					if s, ok := errors.AsType[*ShadowedError](e); ok {
 						got = append(got, *s)
 					}
 				}
