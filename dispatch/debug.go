@@ -1,0 +1,78 @@
+package dispatch
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Header fields by which a client talks to the node rather than to the app.
+const (
+	headerDebug       = "Orla-Debug"
+	headerToken       = "Orla-Token"
+	headerMinRevision = "Orla-Min-Revision"
+	headerRevision    = "Orla-Revision"
+	headerNode        = "Orla-Node"
+)
+
+// minRevisionWait is how long a request waits for the revision that it asks for.
+const minRevisionWait = 2 * time.Second
+
+// control obeys the header fields that are meant for the node and takes them off
+// the request. It reports whether the request goes on.
+func (d *Dispatcher) control(w http.ResponseWriter, r *http.Request) bool {
+	if want := r.Header.Get(headerMinRevision); want != "" {
+		r.Header.Del(headerMinRevision)
+		if !d.await(w, r, want) {
+			return false
+		}
+	}
+	if r.Header.Get(headerDebug) != "" {
+		d.debug(w, r)
+	}
+	return true
+}
+
+func (d *Dispatcher) await(w http.ResponseWriter, r *http.Request, want string) bool {
+	revision, err := strconv.ParseUint(want, 10, 64)
+	if err != nil {
+		http.Error(w, "Orla-Min-Revision is not a number", http.StatusBadRequest)
+		return false
+	}
+	if d.cfg.Wait == nil || d.Revision() >= revision {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), minRevisionWait)
+	defer cancel()
+	if err := d.cfg.Wait(ctx, revision); err != nil {
+		w.Header().Set("Retry-After", "1")
+		http.Error(w, "this node is behind the revision that the request asks for", http.StatusServiceUnavailable)
+		return false
+	}
+	return true
+}
+
+// debug answers "Orla-Debug: 1" of a client that shows a valid token, in
+// Orla-Token or as a bearer. The token never reaches the app.
+func (d *Dispatcher) debug(w http.ResponseWriter, r *http.Request) {
+	on := r.Header.Get(headerDebug) == "1"
+	token := r.Header.Get(headerToken)
+	r.Header.Del(headerDebug)
+	r.Header.Del(headerToken)
+	if !on || d.cfg.Debug == nil {
+		return
+	}
+	if token == "" {
+		bearer, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		if !ok || !d.cfg.Debug(bearer) {
+			return
+		}
+		r.Header.Del("Authorization")
+	} else if !d.cfg.Debug(token) {
+		return
+	}
+	w.Header().Set(headerRevision, strconv.FormatUint(d.Revision(), 10))
+	w.Header().Set(headerNode, d.cfg.Node)
+}
