@@ -1,0 +1,92 @@
+package cluster
+
+import (
+	"context"
+	"time"
+)
+
+// saveAgain is the time after which a state that could not be saved is tried anew.
+const saveAgain = 5 * time.Second
+
+// applier calls the function given to Run and saves what it returned for. It
+// belongs to one goroutine.
+type applier struct {
+	c     *Cluster
+	apply func(context.Context, Update) error
+
+	live    table    // as applied
+	pos     position // as applied
+	ticket  uint64   // as applied
+	unsaved bool
+}
+
+// first applies the state that came from disk, where it need not be saved again.
+func (a *applier) first(ctx context.Context) {
+	u := Update{Full: true, Entries: a.live.sorted(), Revision: a.pos.seq}
+	if a.call(ctx, u) {
+		a.c.applied.advance(a.pos.seq)
+	}
+}
+
+// run applies what arrives until ctx ends.
+func (a *applier) run(ctx context.Context) {
+	again := time.NewTicker(saveAgain)
+	defer again.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			if a.unsaved {
+				a.save()
+			}
+			return
+		case <-again.C:
+			if a.unsaved {
+				a.save()
+			}
+		case <-a.c.box.ready:
+			if d, ok := a.c.box.take(); ok {
+				a.deliver(ctx, d)
+			}
+		}
+	}
+}
+
+func (a *applier) deliver(ctx context.Context, d delivery) {
+	if !a.call(ctx, d.update) {
+		return
+	}
+	a.live.merge(d.update.Entries, d.update.Full)
+	a.pos, a.ticket = d.pos, d.ticket
+	a.save()
+	a.c.applied.advance(d.pos.seq)
+}
+
+// call reports whether apply has had its say: false if ctx ended instead.
+func (a *applier) call(ctx context.Context, u Update) bool {
+	start := time.Now()
+	err := a.apply(ctx, u)
+	a.c.metrics.applyTook(ctx, time.Since(start))
+	if err == nil {
+		return true
+	}
+	if ctx.Err() != nil {
+		return false
+	}
+	a.c.log.Error("change could not be applied in full", "revision", u.Revision, "error", err)
+	return true
+}
+
+// save writes the state. Without it the node serves on, and would start from an
+// older state, which the register brings up to date.
+func (a *applier) save() {
+	err := a.c.states.save(state{pos: a.pos, entries: a.live})
+	if err != nil {
+		if !a.unsaved {
+			a.c.log.Error("last good state was not saved, will try again", "revision", a.pos.seq, "error", err)
+		}
+		a.unsaved = true
+		return
+	}
+	a.unsaved = false
+	a.c.saved.advance(a.ticket)
+}

@@ -1,0 +1,119 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/nats-io/nats.go"
+)
+
+// A page of a fetch ends at whichever comes first.
+const (
+	pageMessages = 512
+	pageBytes    = 8 << 20
+)
+
+// fetch returns the messages from sequence from on, as they are when the last page
+// is read: what changed while earlier pages were on their way comes again in the
+// last. The server does not cut pages inside a batch that is being committed, so
+// the last page's end is between batches; only a batch that the server failed to
+// finish is cut, and left out with [whole].
+func (r *register) fetch(ctx context.Context, from uint64) ([]message, error) {
+	var all []message
+	for {
+		n := len(all)
+		more, err := r.page(ctx, from, &all)
+		if err != nil {
+			return nil, fmt.Errorf("read the register from revision %d: %w", from, err)
+		}
+		if !more {
+			return all, nil
+		}
+		if len(all) == n {
+			return nil, fmt.Errorf("read the register from revision %d: the server sent an empty page", from)
+		}
+		from = all[len(all)-1].Revision + 1
+	}
+}
+
+// page appends one page of messages to all, and reports whether there are more.
+func (r *register) page(ctx context.Context, from uint64, all *[]message) (more bool, err error) {
+	inbox := r.nc.NewInbox()
+	sub, err := r.nc.SubscribeSync(inbox)
+	if err != nil {
+		return false, err
+	}
+	defer sub.Unsubscribe() //nolint:errcheck // at worst the connection is gone, and it with it
+	if err := sub.SetPendingLimits(-1, -1); err != nil {
+		return false, err
+	}
+	ask, err := json.Marshal(map[string]any{
+		"seq": max(from, 1), "batch": pageMessages, "max_bytes": pageBytes, "next_by_subj": subjectPrefix + ">",
+	})
+	if err != nil {
+		return false, err
+	}
+	if err := r.nc.PublishRequest(r.api+"DIRECT.GET."+streamName, inbox, ask); err != nil {
+		return false, err
+	}
+	for {
+		m, err := sub.NextMsgWithContext(ctx)
+		if err != nil {
+			return false, reason(ctx, err)
+		}
+		if m.Header.Get(headerStatus) != "" {
+			return endOfPage(m.Header)
+		}
+		msg, err := parse(m)
+		if err != nil {
+			return false, err
+		}
+		*all = append(*all, msg)
+	}
+}
+
+// endOfPage reads the message that ends a page.
+func endOfPage(h nats.Header) (more bool, err error) {
+	switch status := h.Get(headerStatus); status {
+	case "204":
+		pending, err := strconv.ParseUint(h.Get(headerPending), 10, 64)
+		if err != nil {
+			return false, fmt.Errorf("read end of page: %w", err)
+		}
+		return pending > 0, nil
+	case "404":
+		return false, nil // nothing from there on
+	case "503":
+		return false, errors.New("the bucket is gone")
+	default:
+		return false, fmt.Errorf("the server answered %s %s", status, h.Get("Description"))
+	}
+}
+
+// whole cuts off a batch at the end that lacks its last message, and returns the
+// last sequence before it.
+func whole(all []message, last uint64) ([]message, uint64) {
+	if len(all) == 0 {
+		return all, last
+	}
+	end := all[len(all)-1]
+	if end.batch == "" || end.complete || end.Revision < last {
+		return all, last
+	}
+	n := len(all)
+	for n > 0 && all[n-1].batch == end.batch {
+		n--
+	}
+	return all[:n], end.Revision - end.part
+}
+
+func entriesOf(all []message) []Entry {
+	entries := make([]Entry, len(all))
+	for i, m := range all {
+		entries[i] = m.Entry
+	}
+	return entries
+}

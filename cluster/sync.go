@@ -1,0 +1,271 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+)
+
+const (
+	// checkEvery bounds how long a lost message, a bucket that is gone or space on
+	// a full disk goes unnoticed.
+	checkEvery = time.Second
+	// checksMissed is how many checks in a row may fail before the server is
+	// restarted.
+	checksMissed = 3
+	// backlog is how many messages may wait for the sync; the rest is dropped and
+	// filled up.
+	backlog = 4096
+
+	backoffMin = 250 * time.Millisecond
+	backoffMax = 15 * time.Second
+)
+
+// supervise keeps a session up until ctx ends.
+func (c *Cluster) supervise(ctx context.Context) {
+	wait := backoffMin
+	for attempt := 1; ; attempt++ {
+		err := c.session(ctx, func() { wait, attempt = backoffMin, 0 })
+		if ctx.Err() != nil {
+			return
+		}
+		c.status.Store(&status{err: err})
+		var lost *lostError
+		level := slog.LevelError
+		switch {
+		case errors.Is(err, errMended):
+			wait, level = backoffMin, slog.LevelInfo
+		case errors.As(err, &lost):
+			wait = backoffMin
+		}
+		c.log.Log(ctx, level, "register unavailable, the node serves its last good state; will try again",
+			"error", err, "attempt", attempt, "wait", wait.String())
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+		wait = min(2*wait, backoffMax)
+	}
+}
+
+var errRestarting = errors.New("the register is restarting")
+
+// errMended ends a session whose server stopped storing but could store again.
+var errMended = errors.New("the disk takes writes again")
+
+// session is one life of the embedded server and of the sync. It belongs to one
+// goroutine.
+type session struct {
+	c   *Cluster
+	reg *register
+	srv *server.Server
+
+	msgs  chan *nats.Msg
+	lost  chan struct{} // holds a token when messages may have been lost
+	batch []message     // the beginning of a batch, after the model's position
+
+	missed  int   // failed checks in a row
+	failure error // why writes fail
+}
+
+// session runs until ctx ends or the register fails, and stops what it started.
+// It calls stable once it has been up for a while.
+func (c *Cluster) session(ctx context.Context, stable func()) error {
+	s := &session{
+		c: c, reg: newRegister(domainSolo, c.cfg.Timeout),
+		msgs: make(chan *nats.Msg, backlog), lost: make(chan struct{}, 1),
+	}
+	srv, err := c.startServer(s.reg.fail)
+	if err != nil {
+		return err
+	}
+	defer stopServer(srv)
+	s.srv = srv
+	nc, err := connect(srv, s.suspect, c.log)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	s.reg.nc = nc
+	sub, err := nc.ChanSubscribe(republished+">", s.msgs)
+	if err != nil {
+		return fmt.Errorf("subscribe to the register: %w", err)
+	}
+	defer sub.Unsubscribe() //nolint:errcheck // the connection ends with it
+	if err := nc.FlushTimeout(c.cfg.Timeout); err != nil {
+		return fmt.Errorf("subscribe to the register: %w", err)
+	}
+	if err := s.resume(ctx); err != nil {
+		return err
+	}
+	c.status.Store(&status{reg: s.reg})
+	defer c.status.Store(&status{err: errRestarting}) // until supervise knows better
+	return s.run(ctx, stable)
+}
+
+// suspect notes that messages may have been lost.
+func (s *session) suspect() {
+	select {
+	case s.lost <- struct{}{}:
+	default:
+	}
+}
+
+func (s *session) run(ctx context.Context, stable func()) error {
+	check := time.NewTicker(checkEvery)
+	defer check.Stop()
+	settled := time.After(2 * backoffMax)
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-settled:
+			stable()
+		case m := <-s.msgs:
+			err = s.receive(ctx, m)
+		case <-s.lost:
+			err = s.fill(ctx)
+		case <-check.C:
+			err = s.check(ctx)
+		case s.failure = <-s.reg.failed:
+			s.c.status.Store(&status{reg: s.reg, err: s.failure})
+			s.c.log.Error("register takes no changes, the node serves on", "error", s.failure)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// check looks whether the stream is ahead, and whether a disk that refused writes
+// takes them again. A store that failed once only stores again when it is reopened.
+func (s *session) check(ctx context.Context) error {
+	if s.failure != nil {
+		if s.c.checkSpace(0) == nil && probe(ctx, s.c.natsPath()) == nil {
+			return fmt.Errorf("%w: writes had failed: %w", errMended, s.failure)
+		}
+		return nil
+	}
+	err := s.fill(ctx)
+	if err == nil {
+		s.missed = 0
+		return nil
+	}
+	var lost *lostError
+	if s.missed++; !errors.As(err, &lost) && s.missed < checksMissed && s.srv.JetStreamEnabled() && ctx.Err() == nil {
+		s.c.log.Warn("register check failed", "error", err)
+		return nil
+	}
+	return err
+}
+
+// receive takes a republished message: the next one, an old one, or one that shows
+// a gap.
+func (s *session) receive(ctx context.Context, m *nats.Msg) error {
+	msg, err := parse(m)
+	if err != nil {
+		s.c.log.Warn("register message refused", "error", err)
+		return s.fill(ctx)
+	}
+	pos := s.c.synced.pos
+	next := pos.seq + uint64(len(s.batch)) + 1
+	switch {
+	case msg.Revision < next:
+		return nil
+	case msg.Revision > next:
+		s.c.metrics.gap(ctx)
+		return s.fill(ctx)
+	}
+	s.batch = append(s.batch, msg)
+	if msg.batch != "" && !msg.complete {
+		return nil
+	}
+	all := s.batch
+	s.batch = nil
+	s.deliver(entriesOf(all), position{created: pos.created, seq: msg.Revision}, false)
+	return nil
+}
+
+// lostError ends a session whose bucket is not the one that the model is of: the
+// next session makes it anew.
+type lostError struct {
+	info bucketInfo // zero if there is no bucket
+	why  string
+}
+
+func (e *lostError) Error() string { return "the register was lost: " + e.why }
+
+// fill brings the model up to what the stream has now. It returns a lostError if
+// the stream is not to be believed.
+func (s *session) fill(ctx context.Context) error {
+	ctx, cancel := s.c.bounded(ctx)
+	defer cancel()
+	info, err := s.reg.info(ctx)
+	if err != nil && !errors.Is(err, errGone) {
+		return err
+	}
+	if why := s.c.synced.lost(info, err); why != "" {
+		return &lostError{info: info, why: why}
+	}
+	if err != nil {
+		return err
+	}
+	pos, known := s.c.synced.pos, s.c.synced.known
+	if known && info.LastSeq == pos.seq {
+		return nil
+	}
+	from := pos.seq + 1
+	if !known {
+		from = 1
+	}
+	all, err := s.reg.fetch(ctx, from)
+	if err != nil {
+		return err
+	}
+	last := info.LastSeq
+	if n := len(all); n > 0 {
+		last = max(last, all[n-1].Revision)
+	}
+	all, last = whole(all, last)
+	s.batch = nil
+	if known && last <= pos.seq {
+		return nil
+	}
+	s.deliver(entriesOf(all), position{created: info.Created.UnixNano(), seq: last}, !known)
+	return nil
+}
+
+// deliver brings the model to pos and hands the entries on.
+func (s *session) deliver(entries []Entry, pos position, full bool) {
+	m := &s.c.synced
+	m.mu.Lock()
+	m.entries.merge(entries, full)
+	m.pos, m.known = pos, true
+	m.mu.Unlock()
+	s.c.box.put(entries, pos, full)
+	m.at.advance(pos.seq)
+}
+
+// lost tells why the bucket cannot be the one that the model is of; empty: it is.
+func (m *model) lost(info bucketInfo, err error) string {
+	switch {
+	case err != nil && m.known:
+		return "the bucket is gone"
+	case err != nil || !m.known:
+		return ""
+	case info.Created.UnixNano() != m.pos.created:
+		return "the bucket was made anew"
+	case info.LastSeq < m.pos.seq:
+		return fmt.Sprintf("the bucket is back at revision %d", info.LastSeq)
+	case info.LastSeq == m.pos.seq && info.Msgs < uint64(len(m.entries)):
+		return "the bucket has lost entries"
+	}
+	return ""
+}
