@@ -163,17 +163,19 @@ func traced(ctx context.Context, r *http.Request) *http.Request {
 	return r
 }
 
-// classify tells how an invocation ended. The context is the client's.
+// classify tells how an invocation ended. The context is the client's; it says nothing
+// about an invocation that the node has stopped, because stopping cuts the connection's
+// reading side, which cancels the context.
 func classify(client context.Context, err error) outcome {
 	switch {
 	case err == nil:
 		return succeeded
 	case errors.Is(err, errDeadline):
 		return timedOut
-	case client.Err() != nil:
-		return canceled
 	case errors.Is(err, cgi.ErrHead):
 		return malformed
+	case client.Err() != nil:
+		return canceled
 	}
 	return crashed
 }

@@ -185,3 +185,10 @@ func key(t testing.TB, words, inputs []string) string {
 	}
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }
+
+// CompileCache returns a folder in which tests may keep compiled code, so that a large
+// guest is compiled once and not in every run.
+func CompileCache(t testing.TB) string {
+	t.Helper()
+	return filepath.Join(cacheDir(t), "wazero")
+}

@@ -73,6 +73,9 @@ func (a *answer) finish() error {
 	if err := a.start(); err != nil {
 		return err
 	}
+	if len(a.trailers) > 0 {
+		a.x.Flush() // else a short answer gets a Content-Length, and then no trailer (RFC 9112, 7.1.2)
+	}
 	for name, values := range a.trailers {
 		if !host.Own(name) {
 			a.x.Header()[http.TrailerPrefix+name] = values
