@@ -1,0 +1,74 @@
+package app_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/orla-edge/orla/app"
+	"github.com/rogpeppe/go-internal/txtar"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	moduleBytes    = "\x00asm\x01\x00\x00\x00"
+	componentBytes = "\x00asm\x0d\x00\x01\x00"
+)
+
+// unpack writes an archive's files into an app's folder and makes it the current
+// one. It returns what is under "want".
+func unpack(t *testing.T, archive *txtar.Archive) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "My Shop!")
+	want := ""
+	for _, f := range archive.Files {
+		switch content := strings.TrimSuffix(string(f.Data), "\n"); {
+		case f.Name == "want":
+			want = content
+		case content == "MODULE":
+			write(t, filepath.Join(dir, f.Name), moduleBytes)
+		case content == "COMPONENT":
+			write(t, filepath.Join(dir, f.Name), componentBytes)
+		default:
+			write(t, filepath.Join(dir, f.Name), string(f.Data))
+		}
+	}
+	t.Chdir(dir)
+	return want
+}
+
+func write(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestCheck(t *testing.T) {
+	archives, err := filepath.Glob("testdata/check/*.txtar")
+	if err != nil || len(archives) == 0 {
+		t.Fatalf("no archives: %v", err)
+	}
+	for _, path := range archives {
+		t.Run(strings.TrimSuffix(filepath.Base(path), ".txtar"), func(t *testing.T) {
+			archive, err := txtar.ParseFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := unpack(t, archive)
+			got := ""
+			if err := app.Check(t.Context(), "."); err != nil {
+				got = err.Error()
+			}
+			if got != want {
+				t.Errorf("Check says\n%s\nwant\n%s", got, want)
+			}
+		})
+	}
+}
