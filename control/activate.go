@@ -1,0 +1,172 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/orla-edge/orla/cluster"
+	"github.com/orla-edge/orla/dispatch"
+	"github.com/orla-edge/orla/modules"
+	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
+	"github.com/orla-edge/orla/release"
+)
+
+// Apply makes this node serve what the register says: it builds what changed
+// beside what is live, then swaps it in. A head that cannot be served is
+// refused: what was live before stays, and the refusal is shown by GetNode. It
+// is the callback of [cluster.Cluster.Run].
+func (s *Service) Apply(ctx context.Context, u cluster.Update) error {
+	changed, gone, err := s.catalog.apply(u)
+	built := make([]*dispatch.Release, len(changed))
+	var g errgroup.Group
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for i, head := range changed {
+		g.Go(func() error {
+			built[i] = s.next(ctx, head)
+			return nil
+		})
+	}
+	_ = g.Wait() // none returns an error: a refusal is not one
+	put := built[:0]
+	for _, r := range built {
+		if r != nil {
+			put = append(put, r)
+		}
+	}
+	for _, name := range gone {
+		s.cfg.Tail.Forget(name)
+	}
+	if swapErr := s.cfg.Dispatcher.Swap(u.Revision, put, gone); swapErr != nil {
+		err = errors.Join(err, swapErr)
+	}
+	if s.cfg.Changed != nil && len(put) > 0 {
+		s.cfg.Changed(ctx, s.hosts())
+	}
+	return err
+}
+
+// next returns the release that head asks for, ready to be swapped in; nil if it
+// is live already or is refused.
+func (s *Service) next(ctx context.Context, head *orlav1.Head) *dispatch.Release {
+	name := head.GetName()
+	r, err := s.prepare(ctx, head)
+	if err != nil {
+		s.cfg.Logger.Error("release refused; the one before stays live", "app", name, "release", head.GetLive(), "error", err)
+		s.catalog.refuse(name, &orlav1.Refusal{Name: name, Release: head.GetLive(), Reason: err.Error()})
+		return nil
+	}
+	s.catalog.refuse(name, nil)
+	return r
+}
+
+func (s *Service) prepare(ctx context.Context, head *orlav1.Head) (*dispatch.Release, error) {
+	live := liveRelease(head)
+	if live == nil {
+		return nil, fmt.Errorf("release %d is not in the head's history", head.GetLive())
+	}
+	digest, err := modules.ParseDigest(live.GetDigest())
+	if err != nil {
+		return nil, err
+	}
+	current := s.cfg.Dispatcher.Get(head.GetName())
+	if current != nil && current.Number == live.GetNumber() && current.Digest == digest {
+		return nil, nil
+	}
+	if r := s.staged.take(head.GetName(), live.GetNumber(), digest); r != nil {
+		return r, nil
+	}
+	m, err := s.manifest(digest)
+	if err != nil {
+		return nil, err
+	}
+	return s.cfg.Dispatcher.Build(ctx, dispatch.Spec{
+		Number: live.GetNumber(), Digest: digest, Created: live.GetCreated().AsTime(), Manifest: m,
+	})
+}
+
+// manifest reads a stored manifest.
+func (s *Service) manifest(d modules.Digest) (*orlav1.Manifest, error) {
+	b, err := s.cfg.Blobs.Read(d, maxMessageBytes)
+	if err != nil {
+		return nil, fmt.Errorf("read manifest: %w", err)
+	}
+	return release.Decode(b)
+}
+
+// hosts returns the host patterns of every live release.
+func (s *Service) hosts() []string {
+	var out []string
+	for _, r := range s.cfg.Dispatcher.Live() {
+		out = append(out, r.Manifest.GetHosts()...)
+	}
+	return out
+}
+
+// staged holds the release that a call on this node has built and is about to
+// make live, so that activating it does not build it again.
+type staged struct {
+	mu       sync.Mutex // guards releases
+	releases map[stagedKey]*dispatch.Release
+}
+
+type stagedKey struct {
+	name   string
+	number uint64
+	digest modules.Digest
+}
+
+// put offers r to the next activation; the caller withdraws it when its call
+// ends.
+func (s *staged) put(r *dispatch.Release) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.releases == nil {
+		s.releases = map[stagedKey]*dispatch.Release{}
+	}
+	s.releases[stagedKey{r.Name, r.Number, r.Digest}] = r
+}
+
+// take returns the staged release and forgets it; nil if there is none. Who has
+// taken it owns it.
+func (s *staged) take(name string, number uint64, digest modules.Digest) *dispatch.Release {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	k := stagedKey{name, number, digest}
+	r := s.releases[k]
+	delete(s.releases, k)
+	return r
+}
+
+// Refused returns the names of the heads that this node did not take over.
+func (s *Service) Refused() []string {
+	var out []string
+	for _, r := range s.catalog.listRefusals() {
+		out = append(out, r.GetName())
+	}
+	return out
+}
+
+// Referenced returns a predicate that reports whether some remembered release
+// needs a blob. The error names a manifest that can't be read; then nothing is
+// known to be unneeded.
+func (s *Service) Referenced() (func(modules.Digest) bool, error) {
+	needed := map[modules.Digest]bool{}
+	for _, v := range s.catalog.listHeads(orlav1.Kind_KIND_UNSPECIFIED) {
+		for _, rel := range v.value.GetReleases() {
+			d, m, err := s.stored(rel)
+			if err != nil {
+				return nil, fmt.Errorf("release %d of %q: %w", rel.GetNumber(), v.value.GetName(), err)
+			}
+			needed[d] = true
+			for blob := range release.Digests(m) {
+				needed[blob] = true
+			}
+		}
+	}
+	return func(d modules.Digest) bool { return needed[d] }, nil
+}

@@ -1,0 +1,161 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+
+	"connectrpc.com/connect"
+	"go.uber.org/goleak"
+
+	"github.com/orla-edge/orla/cluster"
+	"github.com/orla-edge/orla/dispatch"
+	"github.com/orla-edge/orla/modules"
+	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
+	"github.com/orla-edge/orla/proto/orla/v1/orlav1connect"
+	"github.com/orla-edge/orla/runtime"
+	"github.com/orla-edge/orla/site"
+	"github.com/orla-edge/orla/telemetry"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const adminSecret = "orla_test_admin"
+
+// plane is a control service over a real register, store and dispatcher, served
+// over HTTP.
+type plane struct {
+	t     *testing.T
+	s     *Service
+	url   string
+	blobs *modules.Dir
+}
+
+func newPlane(t *testing.T) *plane {
+	t.Helper()
+	dir := t.TempDir()
+	register, err := cluster.New(cluster.Config{Dir: dir, Node: "n1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	blobs, err := modules.OpenDir(dir + "/blobs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine, err := runtime.New(t.Context(), runtime.Config{Blobs: blobs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := dispatch.New(dispatch.Config{Node: "n1", Blobs: blobs, Engine: engine})
+	s := New(Config{
+		Node: "n1", Version: "test", URLs: []string{"http://localhost:8080"}, AdminToken: adminSecret, Register: register,
+		Blobs: blobs, Dispatcher: d, Compressor: site.NewCompressor(blobs), Tail: telemetry.NewTail(telemetry.TailConfig{}), Logger: discard(),
+	})
+	ctx, stop := context.WithCancel(context.Background())
+	first := make(chan struct{})
+	var once sync.Once
+	done := make(chan error, 1)
+	go func() {
+		done <- register.Run(ctx, func(ctx context.Context, u cluster.Update) error {
+			defer once.Do(func() { close(first) })
+			return s.Apply(ctx, u)
+		})
+	}()
+	<-first
+	mux := http.NewServeMux()
+	mux.Handle(s.Handler())
+	server := httptest.NewServer(mux)
+	t.Cleanup(func() {
+		server.Close()
+		stop()
+		if err := errors.Join(<-done, register.Close()); err != nil {
+			t.Errorf("register: %v", err)
+		}
+		d.Close()
+		if err := errors.Join(engine.Close(context.Background()), blobs.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	return &plane{t: t, s: s, url: server.URL, blobs: blobs}
+}
+
+// as returns a client that shows a token; an empty one shows none.
+func (p *plane) as(secret string) orlav1connect.ControlServiceClient {
+	transport := &http.Transport{}
+	p.t.Cleanup(transport.CloseIdleConnections)
+	return orlav1connect.NewControlServiceClient(&http.Client{Transport: bearer{secret, transport}}, p.url)
+}
+
+type bearer struct {
+	secret string
+	next   http.RoundTripper
+}
+
+func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
+	if b.secret != "" {
+		r.Header.Set("Authorization", "Bearer "+b.secret)
+	}
+	return b.next.RoundTrip(r)
+}
+
+func (p *plane) admin() orlav1connect.ControlServiceClient { return p.as(adminSecret) }
+
+// runDeploy runs a Deploy call to its end.
+func runDeploy(t *testing.T, c orlav1connect.ControlServiceClient, req *orlav1.DeployRequest) (*orlav1.DeployResponse, error) {
+	t.Helper()
+	stream, err := c.Deploy(t.Context(), connect.NewRequest(req))
+	if err != nil {
+		return nil, err
+	}
+	defer stream.Close()
+	var last *orlav1.DeployResponse
+	for stream.Receive() {
+		last = stream.Msg()
+	}
+	return last, stream.Err()
+}
+
+// mustDeploy deploys a route set that answers every path with body.
+func (p *plane) mustDeploy(name, host, body string) *orlav1.Live {
+	p.t.Helper()
+	res, err := runDeploy(p.t, p.admin(), &orlav1.DeployRequest{Manifest: answering(name, host, body)})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return res.GetLive()
+}
+
+func answering(name, host, body string) *orlav1.Manifest {
+	return &orlav1.Manifest{
+		Name: name, Kind: orlav1.Kind_KIND_ROUTES, Hosts: []string{host},
+		Routes: []*orlav1.Route{{
+			Match:  &orlav1.Match{Path: "/*"},
+			Target: &orlav1.Route_Respond{Respond: &orlav1.Respond{Status: 200, Body: body}},
+		}},
+	}
+}
+
+// get asks the data plane.
+func (p *plane) get(url string) string {
+	w := httptest.NewRecorder()
+	p.s.cfg.Dispatcher.ServeHTTP(w, httptest.NewRequest(http.MethodGet, url, nil))
+	return strings.TrimSpace(w.Body.String())
+}
+
+// refused checks an error's code and that its text names what it should.
+func refused(t *testing.T, what string, err error, code connect.Code, parts ...string) {
+	t.Helper()
+	if connect.CodeOf(err) != code {
+		t.Errorf("%s: %v, want code %v", what, err, code)
+		return
+	}
+	for _, part := range parts {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("%s: %q does not say %q", what, err, part)
+		}
+	}
+}

@@ -1,0 +1,224 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/orla-edge/orla/cluster"
+	"github.com/orla-edge/orla/dispatch"
+	"github.com/orla-edge/orla/modules"
+	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
+	"github.com/orla-edge/orla/release"
+)
+
+// maxHistory is how many releases a head remembers. Older ones can't be rolled
+// back to, and their blobs may be collected.
+const maxHistory = 100
+
+// move is one head about to be moved to another release.
+type move struct {
+	head     *orlav1.Head // as it shall become
+	revision uint64       // of the head's key, as it was read; 0 if it is new
+	manifest *orlav1.Manifest
+	digest   modules.Digest
+	before   []string // hosts that the live release owns
+	started  time.Time
+}
+
+// current reads a head from the register. A head that does not exist is nil, at
+// revision 0.
+func (s *Service) current(ctx context.Context, name string) (*orlav1.Head, uint64, error) {
+	e, err := s.cfg.Register.Get(ctx, headKey(name))
+	if errors.Is(err, cluster.ErrNotFound) {
+		return nil, 0, nil
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	head, err := decode[orlav1.Head](e.Value)
+	return head, e.Revision, err
+}
+
+// existing is current for a head that must be there, and of that kind unless
+// the kind is unspecified.
+func (s *Service) existing(ctx context.Context, name string, kind orlav1.Kind) (*orlav1.Head, uint64, error) {
+	head, revision, err := s.current(ctx, name)
+	if err != nil {
+		return nil, 0, callError(err)
+	}
+	if head == nil || kind != orlav1.Kind_KIND_UNSPECIFIED && head.GetKind() != kind {
+		return nil, 0, s.noSuch(name, kind)
+	}
+	return head, revision, nil
+}
+
+// noSuch is the error for a name that is not there, with the nearest one that is.
+func (s *Service) noSuch(name string, kind orlav1.Kind) error {
+	var names []string
+	for _, h := range s.catalog.listHeads(kind) {
+		names = append(names, h.value.GetName())
+	}
+	what, list := "app", "orla apps"
+	if kind == orlav1.Kind_KIND_ROUTES {
+		what, list = "route set", "orla routes"
+	}
+	hint := "see `" + list + "` for what there is"
+	if near := release.Nearest(name, names); near != "" {
+		hint = fmt.Sprintf("did you mean %q?", near)
+	}
+	return connect.NewError(connect.CodeNotFound, fmt.Errorf("there is no %s %q; %s", what, name, hint))
+}
+
+// live returns the manifest of head's live release; nil if the head is new.
+func (s *Service) live(head *orlav1.Head) (*orlav1.Manifest, error) {
+	live := liveRelease(head)
+	if live == nil {
+		return nil, nil
+	}
+	_, m, err := s.stored(live)
+	if err != nil {
+		return nil, fmt.Errorf("read live release %d of %q: %w", live.GetNumber(), head.GetName(), err)
+	}
+	return m, nil
+}
+
+// claims returns the changes that hand hosts to name and give up those that it
+// had before, and a problem for each that somebody else owns.
+func (s *Service) claims(ctx context.Context, name string, before, hosts []string) ([]cluster.Change, release.Problems, error) {
+	var changes []cluster.Change
+	var problems release.Problems
+	for i, pattern := range hosts {
+		e, err := s.cfg.Register.Get(ctx, hostKey(pattern))
+		switch {
+		case errors.Is(err, cluster.ErrNotFound):
+			changes = append(changes, cluster.Change{Key: hostKey(pattern), Value: []byte(name)})
+		case err != nil:
+			return nil, nil, err
+		case string(e.Value) != name:
+			problems = append(problems, release.Problem{Field: fmt.Sprintf("hosts[%d]", i), Message: hostTaken(pattern, string(e.Value))})
+		}
+	}
+	for _, pattern := range before {
+		if slices.Contains(hosts, pattern) {
+			continue
+		}
+		e, err := s.cfg.Register.Get(ctx, hostKey(pattern))
+		if err != nil && !errors.Is(err, cluster.ErrNotFound) {
+			return nil, nil, err
+		}
+		if err == nil && string(e.Value) == name {
+			changes = append(changes, cluster.Change{Key: hostKey(pattern), Expect: e.Revision})
+		}
+	}
+	return changes, problems, nil
+}
+
+func hostTaken(pattern, owner string) string {
+	if pattern == "*" {
+		return fmt.Sprintf("%q already serves every host that nobody else owns; name the hosts of this one (hosts = [\"…\"], or --host)", owner)
+	}
+	return fmt.Sprintf("host %q is already served by %q; remove it there or choose another", pattern, owner)
+}
+
+// commit moves the head with the host claims that go with it, waits until this
+// node serves it, and reports. built is the release prepared for it.
+func (s *Service) commit(ctx context.Context, mv move, built *dispatch.Release) (*orlav1.Live, error) {
+	name := mv.head.GetName()
+	changes, problems, err := s.claims(ctx, name, mv.before, mv.manifest.GetHosts())
+	if err != nil {
+		return nil, err
+	}
+	if problems != nil {
+		return nil, problems
+	}
+	value, err := encode(mv.head)
+	if err != nil {
+		return nil, err
+	}
+	s.staged.put(built)
+	defer func() { // if the activation did not take it
+		if r := s.staged.take(built.Name, built.Number, built.Digest); r != nil {
+			s.cfg.Dispatcher.Discard(r)
+		}
+	}()
+	moved := time.Now()
+	revision, err := s.cfg.Register.Commit(ctx, append(changes, cluster.Change{Key: headKey(name), Value: value, Expect: mv.revision})...)
+	if errors.Is(err, cluster.ErrConflict) {
+		return nil, s.conflict(ctx, name, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := s.cfg.Register.Wait(ctx, revision); err != nil {
+		return nil, fmt.Errorf("release %d of %q is accepted at revision %d, but this node has not confirmed it: %w", mv.head.GetLive(), name, revision, err)
+	}
+	if r := s.catalog.refusal(name); r != nil && r.GetRelease() == mv.head.GetLive() {
+		return nil, fmt.Errorf("node %s refused release %d of %q: %s", s.cfg.Node, r.GetRelease(), name, r.GetReason())
+	}
+	return &orlav1.Live{
+		Node: s.cfg.Node, Name: name, Release: mv.head.GetLive(), Digest: mv.digest.String(), Revision: revision,
+		SwapMs: milliseconds(time.Since(moved)), TotalMs: milliseconds(time.Since(mv.started)),
+		Urls: s.urls(mv.manifest.GetHosts()), Summary: release.Summary(mv.manifest),
+	}, nil
+}
+
+// conflict is the error of the one who came second: it names who came first.
+func (s *Service) conflict(ctx context.Context, name string, cause error) error {
+	head, _, err := s.current(ctx, name)
+	if err != nil || head == nil {
+		return connect.NewError(connect.CodeAborted, fmt.Errorf("%q was changed meanwhile; look at `orla releases %s` and try again: %w", name, name, cause))
+	}
+	return connect.NewError(connect.CodeAborted, fmt.Errorf(
+		"%q was changed meanwhile: release %d is live, set by %s at %s; look at `orla releases %s` and try again",
+		name, head.GetLive(), head.GetChangedBy(), head.GetChanged().AsTime().Format(time.RFC3339), name))
+}
+
+// stamp notes who moves the head, and drops what is too old from its history.
+func stamp(ctx context.Context, head *orlav1.Head) {
+	head.Changed = timestamppb.Now()
+	head.ChangedBy = caller(ctx).name
+	for len(head.GetReleases()) > maxHistory {
+		oldest := slices.IndexFunc(head.GetReleases(), func(r *orlav1.Release) bool { return r.GetNumber() != head.GetLive() })
+		head.Releases = slices.Delete(head.GetReleases(), oldest, oldest+1)
+	}
+}
+
+// urls returns where a person can try a release: the node's own addresses for
+// the catch-all, else the host at the node's ports.
+func (s *Service) urls(hosts []string) []string {
+	var out []string
+	for _, pattern := range hosts {
+		if strings.HasPrefix(pattern, "*.") || len(out) >= 8 {
+			continue
+		}
+		for _, base := range s.cfg.URLs {
+			u, err := url.Parse(base)
+			if err != nil {
+				continue
+			}
+			if pattern != "*" {
+				u.Host = pattern + portOf(u)
+			}
+			u.Path = "/"
+			out = append(out, u.String())
+		}
+	}
+	return out
+}
+
+func portOf(u *url.URL) string {
+	if p := u.Port(); p != "" {
+		return ":" + p
+	}
+	return ""
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -1,0 +1,97 @@
+// Package control is the admin API's service: it authorises a call, validates
+// what it brings, stages it on this node, moves a head in the register, and
+// activates what the register says. It knows neither NATS nor wazero.
+package control
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/orla-edge/orla/cluster"
+	"github.com/orla-edge/orla/dispatch"
+	"github.com/orla-edge/orla/modules"
+	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
+	"github.com/orla-edge/orla/proto/orla/v1/orlav1connect"
+	"github.com/orla-edge/orla/site"
+	"github.com/orla-edge/orla/telemetry"
+)
+
+// Config is what the service works on. Every field without a stated zero is
+// required.
+type Config struct {
+	Node    string
+	Version string
+	// URLs on which the node serves: "http://127.0.0.1:8080".
+	URLs []string
+	// AdminToken is the secret of the node's own admin.
+	AdminToken string
+	Register   *cluster.Cluster
+	Blobs      *modules.Dir
+	Dispatcher *dispatch.Dispatcher
+	// Compressor makes the precompressed variants of site files.
+	Compressor *site.Compressor
+	Tail       *telemetry.Tail
+	// Changed is called with the host patterns now served after they may have
+	// changed; nil means that nobody wants to know.
+	Changed func(ctx context.Context, hosts []string)
+	Logger  *slog.Logger
+}
+
+// Service implements orlav1connect.ControlServiceHandler.
+type Service struct {
+	cfg     Config
+	started time.Time
+	catalog *catalog
+	staged  staged
+}
+
+var _ orlav1connect.ControlServiceHandler = (*Service)(nil)
+
+// New returns the service. Call [Service.Apply] with what the register says, and
+// serve [Service.Handler].
+func New(cfg Config) *Service {
+	return &Service{cfg: cfg, started: time.Now(), catalog: newCatalog(cfg.AdminToken)}
+}
+
+// Limits of what one call may bring.
+const (
+	maxMessageBytes = 64 << 20 // a manifest of 200,000 files
+	maxTextBytes    = 1 << 10  // a deploy's message, a token's name
+)
+
+// Handler returns the API's path prefix and handler.
+func (s *Service) Handler() (string, http.Handler) {
+	return orlav1connect.NewControlServiceHandler(s,
+		connect.WithInterceptors(authoriser{s.catalog}),
+		connect.WithReadMaxBytes(maxMessageBytes),
+		connect.WithRecover(s.recovered))
+}
+
+func (s *Service) recovered(_ context.Context, spec connect.Spec, _ http.Header, cause any) error {
+	s.cfg.Logger.Error("call panicked", "procedure", spec.Procedure, "error", cause)
+	return connect.NewError(connect.CodeInternal, errInternal)
+}
+
+// ValidToken reports whether token is one that the API would accept.
+func (s *Service) ValidToken(token string) bool {
+	_, ok := s.catalog.identity(token)
+	return ok
+}
+
+// GetNode implements the API.
+func (s *Service) GetNode(context.Context, *connect.Request[orlav1.GetNodeRequest]) (*connect.Response[orlav1.GetNodeResponse], error) {
+	res := &orlav1.GetNodeResponse{
+		Node: s.cfg.Node, Version: s.cfg.Version, Started: timestamppb.New(s.started),
+		Revision: s.cfg.Dispatcher.Revision(), RegisterReady: true, Urls: s.cfg.URLs,
+		Refusals: s.catalog.listRefusals(),
+	}
+	if err := s.cfg.Register.Ready(); err != nil {
+		res.RegisterReady, res.RegisterError = false, err.Error()
+	}
+	return connect.NewResponse(res), nil
+}
