@@ -45,7 +45,7 @@ func (b *clientBody) Read(p []byte) (int, error) {
 	n, err := b.src.Read(p)
 	b.timer.resume()
 	switch {
-	case err == io.EOF: //nolint:errorlint // a reader's end is io.EOF itself
+	case err == io.EOF:
 		b.eof.Store(true)
 	case err != nil && b.err == nil:
 		b.err = err

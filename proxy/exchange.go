@@ -14,12 +14,13 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/orla-edge/orla/telemetry"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/orla-edge/orla/telemetry"
 )
 
 // maxAttempts is the most attempts for one request.
@@ -95,7 +96,7 @@ func (x *exchange) run() {
 			return
 		}
 		a := &attempt{x: x, t: x.p.targets[i], n: n, probe: probe}
-		res, err := a.send()
+		res, err := a.send() //nolint:bodyclose // respond closes it
 		if err == nil {
 			x.record.Upstream = a.t.host
 			defer a.end()

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
 	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
 )
 

@@ -14,9 +14,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/orla-edge/orla/telemetry"
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/metric/noop"
+
+	"github.com/orla-edge/orla/telemetry"
 )
 
 // PoolConfig says how connections to upstreams are made and kept.

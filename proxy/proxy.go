@@ -13,10 +13,11 @@ import (
 	"sync/atomic"
 	"time"
 
-	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
+
+	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
 )
 
 // maxTargets is the most upstreams of one Proxy: a bit each of a set.

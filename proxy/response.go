@@ -72,7 +72,7 @@ func (x *exchange) copyBody(res *http.Response) error {
 		}
 		switch {
 		case rerr == nil:
-		case rerr == io.EOF: //nolint:errorlint // a reader's end is io.EOF itself
+		case rerr == io.EOF:
 			return nil
 		case x.r.Context().Err() != nil:
 			return fmt.Errorf("%w: %w", errClientGone, rerr)

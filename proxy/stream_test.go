@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
 	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
 )
 
@@ -147,7 +148,7 @@ func TestWebSocket(t *testing.T) {
 		if err != nil {
 			return
 		}
-		defer c.CloseNow() //nolint:errcheck // a test's end
+		defer c.CloseNow()
 		c.SetReadLimit(1 << 20)
 		for {
 			kind, p, err := c.Read(r.Context())
@@ -160,7 +161,7 @@ func TestWebSocket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.CloseNow() //nolint:errcheck // a test's end
+	defer c.CloseNow()
 	if c.Subprotocol() != "echo" || res.Header.Get("Server") != "orla" {
 		t.Errorf("subprotocol %q, header %v", c.Subprotocol(), res.Header)
 	}

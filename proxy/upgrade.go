@@ -39,14 +39,15 @@ func (x *exchange) switchProtocols(res *http.Response) {
 	early := io.LimitReader(buffered.Reader, int64(buffered.Reader.Buffered()))
 	go func() { ended <- join(back, io.MultiReader(early, conn)) }()
 	go func() { ended <- join(conn, back) }()
-	if err = <-ended; err == nil {
-		err = <-ended
-	} else {
-		breakOff()
-		<-ended
+	first := <-ended
+	if first != nil {
+		breakOff() // ends the other direction
 	}
-	if err != nil && !errors.Is(err, io.EOF) {
-		x.record.Err = fmt.Errorf("proxy: switched connection: %w", err)
+	if second := <-ended; first == nil {
+		first = second
+	}
+	if first != nil && !errors.Is(first, io.EOF) {
+		x.record.Err = fmt.Errorf("proxy: switched connection: %w", first)
 	}
 }
 

@@ -9,10 +9,11 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/orla-edge/orla/telemetry"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+
+	"github.com/orla-edge/orla/telemetry"
 )
 
 // schemeH2C is the scheme of upstreams that speak HTTP/2 without TLS: gRPC

@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/orla-edge/orla/telemetry"
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/component/componenttest"
 	"go.opentelemetry.io/collector/confmap"
@@ -24,6 +23,8 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/orla-edge/orla/telemetry"
 )
 
 // collector is a running OTLP receiver and what it has received.
