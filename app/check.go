@@ -37,7 +37,7 @@ func checkApp(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	defer p.root.Close()
+	defer p.root.Close() //nolint:errcheck // only read
 	_, err = p.pack(ctx)
 	return err
 }

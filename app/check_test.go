@@ -6,9 +6,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/orla-edge/orla/app"
 	"github.com/rogpeppe/go-internal/txtar"
 	"go.uber.org/goleak"
+
+	"github.com/orla-edge/orla/app"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

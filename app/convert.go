@@ -9,9 +9,10 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/types/known/durationpb"
+
 	"github.com/orla-edge/orla/app/document"
 	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
-	"google.golang.org/protobuf/types/known/durationpb"
 )
 
 // converter turns a decoded file into a manifest without the parts that are
@@ -149,7 +150,7 @@ func (c *converter) routes(m *orlav1.Manifest, f *appFile) {
 		bLine, bColumn := c.doc.Position(b.field)
 		return cmp.Or(cmp.Compare(aLine, bLine), cmp.Compare(aColumn, bColumn))
 	})
-	all = append(all, c.implied(m, f, all)...)
+	all = append(all, c.implied(m, all)...)
 	for _, p := range all {
 		m.Routes = append(m.Routes, p.route)
 		c.source.routes = append(c.source.routes, p.field)
@@ -158,7 +159,7 @@ func (c *converter) routes(m *orlav1.Manifest, f *appFile) {
 
 // implied returns the routes that follow from a site or a function which no
 // route names.
-func (c *converter) implied(m *orlav1.Manifest, f *appFile, written []placed) (more []placed) {
+func (c *converter) implied(m *orlav1.Manifest, written []placed) (more []placed) {
 	everything := func(field string) *orlav1.Route {
 		return &orlav1.Route{Match: &orlav1.Match{Path: "/*"}, Source: c.written(field)}
 	}

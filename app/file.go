@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/invopop/jsonschema"
+
 	"github.com/orla-edge/orla/app/document"
 )
 

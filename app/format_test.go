@@ -2,17 +2,19 @@ package app_test
 
 import (
 	"encoding/json"
+	"errors"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/orla-edge/orla/app"
-	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/orla-edge/orla/app"
+	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
 )
 
 func TestFormat(t *testing.T) {
@@ -84,7 +86,7 @@ func FuzzRoutes(f *testing.F) {
 		write(t, path, text)
 		p, err := app.Routes(path)
 		if err != nil {
-			for _, problem := range err.(app.Problems) {
+			for _, problem := range problemsOf(t, err) {
 				if problem.Message == "" || problem.Line < 0 || problem.Line > strings.Count(text, "\n")+1 {
 					t.Errorf("%q: problem %+v", text, problem)
 				}
@@ -123,12 +125,21 @@ func FuzzCheck(f *testing.F) {
 		if err == nil {
 			return
 		}
-		for _, problem := range err.(app.Problems) {
+		for _, problem := range problemsOf(t, err) {
 			if problem.Message == "" || problem.File == "" || problem.Line > strings.Count(text, "\n")+1 {
 				t.Errorf("%q: problem %+v", text, problem)
 			}
 		}
 	})
+}
+
+func problemsOf(t *testing.T, err error) app.Problems {
+	t.Helper()
+	problems, ok := errors.AsType[app.Problems](err)
+	if !ok {
+		t.Fatalf("%v are no problems", err)
+	}
+	return problems
 }
 
 func TestSchema(t *testing.T) {

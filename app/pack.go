@@ -43,7 +43,7 @@ func Pack(ctx context.Context, o Options) (*Package, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer p.root.Close()
+	defer p.root.Close() //nolint:errcheck // only read
 	if p.build != "" && o.Build {
 		if err := p.problems.Err(); err != nil {
 			return nil, err // what the folder lacks is not known before the build
@@ -301,11 +301,11 @@ func (p *packer) findFolder(f *folder, field, dir string) {
 // plain files otherwise.
 func (p *packer) refuseRuleFiles() {
 	for _, in := range p.inputs {
-		instead := ""
-		switch {
-		case in.field == "site.files[/_headers]":
+		var instead string
+		switch in.field {
+		case "site.files[/_headers]":
 			instead = "headers = { set = { … } }"
-		case in.field == "site.files[/_redirects]":
+		case "site.files[/_redirects]":
 			instead = "redirect = { to = … }"
 		default:
 			continue

@@ -16,10 +16,11 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/orla-edge/orla/app"
 	"github.com/orla-edge/orla/modules"
 	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
-	"google.golang.org/protobuf/proto"
 )
 
 // tree writes an app's folder; a content that begins with "->" is a symbolic

@@ -77,7 +77,7 @@ func (p *Package) Open(d modules.Digest) (io.ReadCloser, int64, error) {
 	if err != nil {
 		return nil, 0, fmt.Errorf("open app's folder: %w", err)
 	}
-	defer root.Close()
+	defer root.Close() //nolint:errcheck // only read
 	name := filepath.Join(p.source.dir, b.Path)
 	f, err := openRegular(root, b.Path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -98,6 +98,7 @@ type verifier struct {
 	size int64
 }
 
+// Read reads the file; see [Package.Open].
 func (v *verifier) Read(p []byte) (int, error) {
 	n, err := v.file.Read(p)
 	v.sum.Write(p[:n])
@@ -112,4 +113,5 @@ func (v *verifier) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// Close closes the file.
 func (v *verifier) Close() error { return v.file.Close() }

@@ -14,6 +14,13 @@ type Problem = document.Problem
 // Problems is everything found wrong; as an error it prints one problem a line.
 type Problems = document.Problems
 
+// Document is a TOML file that a person wrote.
+type Document = document.Document
+
+// ReadDocument parses a file, for packages that decode one of their own. The
+// error is a [Problems] where the content is at fault.
+func ReadDocument(path string) (*Document, error) { return document.Read(path) }
+
 // source knows where the parts of a manifest were written.
 type source struct {
 	dir    string             // of the app, as the person gave it

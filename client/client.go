@@ -62,6 +62,7 @@ type interceptor struct{ c *Client }
 
 var _ connect.Interceptor = interceptor{}
 
+// WrapUnary implements connect.Interceptor.
 func (i interceptor) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
 		req.Header().Set("Authorization", "Bearer "+i.c.target.token)
@@ -70,6 +71,7 @@ func (i interceptor) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	}
 }
 
+// WrapStreamingClient implements connect.Interceptor.
 func (i interceptor) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
 	return func(ctx context.Context, spec connect.Spec) connect.StreamingClientConn {
 		conn := next(ctx, spec)
@@ -78,6 +80,7 @@ func (i interceptor) WrapStreamingClient(next connect.StreamingClientFunc) conne
 	}
 }
 
+// WrapStreamingHandler implements connect.Interceptor; there are no handlers here.
 func (interceptor) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
 	return next
 }
@@ -89,6 +92,7 @@ type explainedConn struct {
 	c *Client
 }
 
+// Send sends one message.
 func (s explainedConn) Send(msg any) error {
 	err := s.StreamingClientConn.Send(msg)
 	if errors.Is(err, io.EOF) {
@@ -97,6 +101,7 @@ func (s explainedConn) Send(msg any) error {
 	return s.c.explain(err)
 }
 
+// Receive receives one message.
 func (s explainedConn) Receive(msg any) error {
 	err := s.StreamingClientConn.Receive(msg)
 	if errors.Is(err, io.EOF) && connect.CodeOf(err) == connect.CodeUnknown {

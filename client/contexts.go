@@ -11,7 +11,7 @@ import (
 
 	"github.com/adrg/xdg"
 
-	"github.com/orla-edge/orla/app/document"
+	"github.com/orla-edge/orla/app"
 )
 
 // contexts is contexts.toml: nodes by name.
@@ -31,9 +31,9 @@ func (o Options) contextsFile() string {
 }
 
 // readContexts returns what the file has; a missing file has nothing.
-func (o Options) readContexts() (*document.Document, contexts, error) {
+func (o Options) readContexts() (*app.Document, contexts, error) {
 	var c contexts
-	doc, err := document.Read(o.contextsFile())
+	doc, err := app.ReadDocument(o.contextsFile())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, c, nil
 	}
@@ -65,7 +65,7 @@ func (o Options) context(name string) (target, error) {
 	field := "contexts." + name
 	t := target{urlFrom: fmt.Sprintf("context %q", name), tokenFrom: fmt.Sprintf("context %q", name), token: entry.Token}
 	if t.url, err = parseAdmin(entry.Admin); err != nil {
-		return target{}, document.Problems{doc.Problem(field+".admin", "%s", err.Error())}
+		return target{}, app.Problems{doc.Problem(field+".admin", "%s", err.Error())}
 	}
 	if entry.TokenFile == "" || entry.Token != "" {
 		return t, nil
@@ -75,7 +75,7 @@ func (o Options) context(name string) (target, error) {
 		t.tokenFrom = filepath.Join(filepath.Dir(o.contextsFile()), t.tokenFrom)
 	}
 	if t.token, err = readToken(t.tokenFrom); err != nil && o.Token == "" && o.TokenFile == "" && o.Getenv("ORLA_TOKEN") == "" {
-		return target{}, fmt.Errorf("%w: %w", ErrNoToken, document.Problems{doc.Problem(field+".token_file", "%s", err.Error())})
+		return target{}, fmt.Errorf("%w: %w", ErrNoToken, app.Problems{doc.Problem(field+".token_file", "%s", err.Error())})
 	}
 	return t, nil
 }

@@ -61,7 +61,7 @@ func (c *Client) Deploy(ctx context.Context, pkg *app.Package, o DeployOptions, 
 	if err != nil {
 		return nil, c.deployError(pkg, err)
 	}
-	defer stream.Close()
+	defer stream.Close() //nolint:errcheck // its error, if any, is known
 	for stream.Receive() {
 		msg := stream.Msg()
 		if msg.GetLive() != nil || msg.GetChecked() != nil {

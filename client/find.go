@@ -218,7 +218,7 @@ func readLine(path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // only read
 	text, err := io.ReadAll(io.LimitReader(f, maxLineFile+1))
 	if err != nil {
 		return "", err

@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -145,9 +146,7 @@ func TestFindErrors(t *testing.T) {
 			if test.contexts != "" {
 				m.contexts(t, test.contexts)
 			}
-			for name, value := range test.env {
-				m.env[name] = value
-			}
+			maps.Copy(m.env, test.env)
 			test.options.Getenv = m.getenv
 			_, err := client.Find(test.options)
 			if err == nil || !strings.Contains(err.Error(), test.want) || test.is != nil && !errors.Is(err, test.is) {

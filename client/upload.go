@@ -118,7 +118,7 @@ func (u *uploader) send(b app.Blob) error {
 	if err != nil {
 		return err
 	}
-	defer r.Close()
+	defer r.Close() //nolint:errcheck // only read
 	u.event.Item = b.Path
 	piece := &orlav1.UploadBlobsRequest{Digest: b.Digest.String()}
 	for sent := int64(0); ; {

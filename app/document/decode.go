@@ -115,9 +115,9 @@ func names(fields map[string]known) []string {
 
 // value decodes n into v, which is the key k or an element of it.
 func (dec *decoder) value(n *node, v reflect.Value, field string, k known) {
-	if c, ok := v.Addr().Interface().(custom); ok {
+	if c, ok := reflect.TypeAssert[custom](v.Addr()); ok {
 		if wrong := c.fromTOML(n); wrong != "" {
-			dec.reject(n, field, "%s must be %s", subject(field, k), wrong)
+			dec.reject(n, field, "%s must be %s", subject(field), wrong)
 		}
 		return
 	}
@@ -171,7 +171,7 @@ func (dec *decoder) scalar(n *node, v reflect.Value, field string, k known) {
 			return
 		}
 		if len(k.enum) > 0 && !slices.Contains(k.enum, n.text) {
-			dec.reject(n, field, "%s must be %s, not %q", subject(field, k), oneOf(k.enum), n.text)
+			dec.reject(n, field, "%s must be %s, not %q", subject(field), oneOf(k.enum), n.text)
 			return
 		}
 		v.SetString(n.text)
@@ -199,7 +199,7 @@ func (dec *decoder) integer(n *node, v reflect.Value, field string, k known) {
 		v.SetInt(i)
 		return
 	}
-	dec.reject(n, field, "%s is out of range: %s", subject(field, k), n.text)
+	dec.reject(n, field, "%s is out of range: %s", subject(field), n.text)
 }
 
 // want reports whether n is of that kind, and rejects it otherwise.
@@ -207,7 +207,7 @@ func (dec *decoder) want(n *node, want kind, field string, k known) bool {
 	if n.kind == want {
 		return true
 	}
-	message := fmt.Sprintf("%s must be %s, not %s", subject(field, k), want, n.kind)
+	message := fmt.Sprintf("%s must be %s, not %s", subject(field), want, n.kind)
 	switch {
 	case want == kindString && (n.kind == kindInteger || n.kind == kindFloat || n.kind == kindBool):
 		message += fmt.Sprintf("; write it in quotes: %q", n.text)
@@ -222,11 +222,11 @@ func (dec *decoder) want(n *node, want kind, field string, k known) bool {
 
 // subject names a field as the subject of a sentence: `"timeout" in
 // [functions.api]`.
-func subject(field string, k known) string {
+func subject(field string) string {
 	outer := parent(field)
 	key := strings.TrimPrefix(field[len(outer):], ".")
 	if strings.HasPrefix(key, "[") { // an element of a list
-		return "each of " + subject(outer, k)
+		return "each of " + subject(outer)
 	}
 	if outer == "" {
 		return strconv.Quote(key)

@@ -1,11 +1,13 @@
 package document_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
 	"github.com/orla-edge/orla/app/document"
 )
 
@@ -88,7 +90,7 @@ add = { V = ["1", "2"], W = "3" }
 
 func TestDecodeProblems(t *testing.T) {
 	for _, test := range []struct{ name, text, want string }{
-		{"unknown key", "nmae = 1", `f:1: unknown key "nmae"; did you mean "name"?`},
+		{"unknown key", "namee = 1", `f:1: unknown key "namee"; did you mean "name"?`},
 		{"unknown key in table", "[table.x]\nmemry = 1", `f:2: unknown key "memry" in [table.x]; did you mean "memory"?`},
 		{"unknown key in list", "[[list]]\npaht = 1", `f:2: unknown key "paht" in [[list]]; did you mean "path"?`},
 		{"unknown key inside list", "[[list]]\ninner = {\n  timeuot = 1 }", `f:3: unknown key "timeuot" in "inner" of [[list]]; did you mean "timeout"?`},
@@ -198,7 +200,11 @@ func FuzzParse(f *testing.F) {
 		}
 		d, err := document.Parse("f", []byte(text))
 		if err != nil {
-			check(err.(document.Problems))
+			problems, ok := errors.AsType[document.Problems](err)
+			if !ok {
+				t.Fatalf("%q: %v are no problems", text, err)
+			}
+			check(problems)
 			return
 		}
 		check(d.Decode(new(file)))
