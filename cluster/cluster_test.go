@@ -130,6 +130,22 @@ func (n *node) apply(ctx context.Context, u Update) error {
 	return fail
 }
 
+// first waits for the first update and returns it.
+func (n *node) first() Update {
+	n.t.Helper()
+	var u Update
+	until(n.t, "first update", func() bool {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		if len(n.updates) == 0 {
+			return false
+		}
+		u = n.updates[0]
+		return true
+	})
+	return u
+}
+
 // values returns the state that apply has seen.
 func (n *node) values() map[string]string {
 	n.mu.Lock()
@@ -215,12 +231,7 @@ func TestCommitIsAppliedAndRead(t *testing.T) {
 
 func TestFirstUpdateOfAFreshNodeIsFullAndEmpty(t *testing.T) {
 	n := start(t, t.TempDir())
-	until(t, "first update", func() bool {
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		return len(n.updates) == 1
-	})
-	if u := n.updates[0]; !u.Full || len(u.Entries) != 0 || u.Revision != 0 {
+	if u := n.first(); !u.Full || len(u.Entries) != 0 || u.Revision != 0 {
 		t.Errorf("first update = %+v, want a full one without entries at revision 0", u)
 	}
 }
@@ -345,7 +356,7 @@ func TestBatchesAreAtomicAndLinear(t *testing.T) {
 	n.run()
 	n.ready()
 	first := n.must(put("a", "0", 0), put("b", "0", 0))
-	const writers, each = 4, 25
+	const writers, each = 3, 8
 	var wg sync.WaitGroup
 	for range writers {
 		wg.Go(func() {
@@ -486,7 +497,7 @@ func TestTheDiskComesBeforeNATS(t *testing.T) {
 	close(n.gate)
 	n.wait(rev)
 	n.ready()
-	if u := n.updates[0]; !u.Full || u.Revision != rev || len(u.Entries) != 1 {
+	if u := n.first(); !u.Full || u.Revision != rev || len(u.Entries) != 1 {
 		t.Errorf("first update = %+v", u)
 	}
 }

@@ -101,18 +101,18 @@ func claimStore(dir string) error {
 	return nil
 }
 
-// connect opens a connection within the process. filled is called when messages
+// connect opens a connection within the process. It calls suspect when messages
 // may have been lost.
-func connect(srv *server.Server, filled func(), log *slog.Logger) (*nats.Conn, error) {
+func connect(srv *server.Server, suspect func(), log *slog.Logger) (*nats.Conn, error) {
 	nc, err := nats.Connect("", nats.InProcessServer(srv), nats.Name("orla"),
 		nats.MaxReconnects(-1), nats.ReconnectWait(250*time.Millisecond), nats.ReconnectJitter(100*time.Millisecond, 100*time.Millisecond),
 		nats.PingInterval(5*time.Second), nats.MaxPingsOutstanding(2),
-		nats.ReconnectHandler(func(*nats.Conn) { filled() }),
+		nats.ReconnectHandler(func(*nats.Conn) { suspect() }), nats.ClosedHandler(func(*nats.Conn) { suspect() }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			if !errors.Is(err, nats.ErrSlowConsumer) {
 				log.Warn("register connection", "error", err)
 			}
-			filled()
+			suspect()
 		}))
 	if err != nil {
 		return nil, fmt.Errorf("connect to the embedded NATS server: %w", err)
