@@ -91,7 +91,12 @@ func (e *Engine) release(ctx context.Context, c *code) error {
 // build fetches, checks and compiles.
 func (e *Engine) build(ctx context.Context, c *code, fetch func() ([]byte, error)) error {
 	b, err := fetch()
-	if err != nil {
+	switch {
+	case errors.Is(err, modules.ErrTooLarge):
+		return tooLarge()
+	case errors.Is(err, modules.ErrNotFound):
+		return moduleError("its content %s is not in the node's store; deploy again", c.digest)
+	case err != nil:
 		return fmt.Errorf("read module %s: %w", c.digest, err)
 	}
 	c.size = len(b)

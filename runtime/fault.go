@@ -50,10 +50,14 @@ const (
 	componentProblem = "is a component; a later release of Orla will run components; today, " + whatRuns
 )
 
+func tooLarge() error {
+	return moduleError("has more than the %d MiB that are loaded at most; strip it (-ldflags=\"-s -w\" in Go, -s in C and Rust)", MaxModule>>20)
+}
+
 // declared reads what b declares, or says why it is no module.
 func declared(b []byte) (*wasm.Module, error) {
 	if len(b) > MaxModule {
-		return nil, moduleError("has %d bytes; at most %d are loaded; strip it (-ldflags=-s -w, wasm-strip, -Os)", len(b), MaxModule)
+		return nil, tooLarge()
 	}
 	switch f, looks := wasm.Sniff(b); f {
 	case wasm.CoreModule:

@@ -56,7 +56,7 @@ func TestEnvPaths(t *testing.T) {
 		{"/api", "/api", "/api", "", ""},
 		{"/api/", "/api", "/api", "/", "/"},
 		{"/api/x%20y", "/api", "/api", "/x y", "/x%20y"},
-		{"/apix", "/api", "", "/apix", "/apix"},   // not a segment of its own
+		{"/apix", "/api", "", "/apix", "/apix"},    // not a segment of its own
 		{"/other", "/api", "", "/other", "/other"}, // a rewrite has led out
 		{"/a%20b/c", "/a b", "/a b", "/c", "/c"},
 	} {
