@@ -1,0 +1,73 @@
+package node
+
+import (
+	"encoding/json"
+	"log/slog"
+	"net"
+	"net/http"
+
+	"github.com/orla-edge/orla/server"
+)
+
+// adminServer serves the API, the health checks and the metrics.
+func (n *Node) adminServer() (*server.Server, error) {
+	mux := http.NewServeMux()
+	mux.Handle(n.control.Handler())
+	mux.Handle("GET /metrics", n.telemetry.MetricsHandler())
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, health{Status: "ok"}) })
+	mux.HandleFunc("GET /healthz", n.healthz)
+	mux.HandleFunc("GET /readyz", n.readyz)
+	return server.New(server.Config{
+		HTTP: []net.Listener{n.listeners.admin}, Handler: mux, Logger: n.log.With("listener", "admin"), AccessLevel: slog.LevelDebug, Node: n.cfg.Name,
+	})
+}
+
+// health is the answer of the health checks.
+type health struct {
+	Status string `json:"status"`
+	Reason string `json:"reason,omitempty"`
+	// Revision of the register that the node serves.
+	Revision uint64 `json:"revision,omitempty"`
+	// Register is why changes can't be made now; the node serves without it.
+	Register string `json:"register,omitempty"`
+	// Refused are the apps whose newest release the node did not take over.
+	Refused []string `json:"refused,omitempty"`
+}
+
+// readyz says whether to send requests here. A node whose register is out of
+// reach is ready: it serves its last good state.
+func (n *Node) readyz(w http.ResponseWriter, _ *http.Request) {
+	switch n.phase.Load() {
+	case serving:
+		answer(w, http.StatusOK, n.health("ready"))
+	case draining:
+		answer(w, http.StatusServiceUnavailable, health{Status: "not ready", Reason: "draining"})
+	default:
+		answer(w, http.StatusServiceUnavailable, health{Status: "not ready", Reason: "starting"})
+	}
+}
+
+// healthz says whether all is well. Its status stays 200 where somebody should
+// look but nothing is gained by a restart: the node serves.
+func (n *Node) healthz(w http.ResponseWriter, _ *http.Request) {
+	h := n.health("ok")
+	if h.Register != "" || len(h.Refused) > 0 {
+		h.Status = "degraded"
+	}
+	answer(w, http.StatusOK, h)
+}
+
+func (n *Node) health(status string) health {
+	h := health{Status: status, Revision: n.dispatch.Revision(), Refused: n.control.Refused()}
+	if err := n.register.Ready(); err != nil {
+		h.Register = err.Error()
+	}
+	return h
+}
+
+func answer(w http.ResponseWriter, status int, h health) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(h) // a prober that has gone is no event
+}

@@ -1,0 +1,82 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/orla-edge/orla/control"
+)
+
+// Files in the data directory by which commands on the same machine find the
+// node.
+const (
+	adminTokenFile = "admin.token"
+	adminAddrFile  = "admin.addr"
+)
+
+// nodeName returns name, or the machine's own.
+func nodeName(name string) (string, error) {
+	if name != "" {
+		return name, nil
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return "", fmt.Errorf("find out this machine's name (pass --node to choose one): %w", err)
+	}
+	return host, nil
+}
+
+// makeData creates the data directory, for nobody else to read.
+func makeData(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("create data directory %s (pass --data to choose another): %w", dir, err)
+	}
+	return nil
+}
+
+// adminToken returns the node's admin token; the first start makes it.
+func adminToken(dir string) (string, error) {
+	path := filepath.Join(dir, adminTokenFile)
+	b, err := os.ReadFile(path)
+	if err == nil {
+		secret := strings.TrimSpace(string(b))
+		if secret == "" {
+			return "", fmt.Errorf("%s is empty; remove it, and the next start makes a new token", path)
+		}
+		return secret, nil
+	}
+	if !errors.Is(err, os.ErrNotExist) {
+		return "", fmt.Errorf("read admin token: %w", err)
+	}
+	secret := control.NewSecret()
+	if err := writeFile(path, secret+"\n", 0o600); err != nil {
+		return "", fmt.Errorf("write admin token: %w", err)
+	}
+	return secret, nil
+}
+
+// writeAdminAddr notes where the API is served.
+func writeAdminAddr(dir, url string) error {
+	if err := writeFile(filepath.Join(dir, adminAddrFile), url+"\n", 0o644); err != nil {
+		return fmt.Errorf("write admin address: %w", err)
+	}
+	return nil
+}
+
+// writeFile replaces a file whole: a reader sees the old one or the new one.
+func writeFile(path, content string, mode os.FileMode) error {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) //nolint:errcheck // gone after the rename
+	_, err = f.WriteString(content)
+	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
+	if err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}

@@ -1,0 +1,305 @@
+// Package node assembles a node: what starts in which order, and what stops in
+// which. It has no logic of its own beyond that order.
+package node
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/orla-edge/orla/certs"
+	"github.com/orla-edge/orla/cluster"
+	"github.com/orla-edge/orla/control"
+	"github.com/orla-edge/orla/dispatch"
+	"github.com/orla-edge/orla/modules"
+	"github.com/orla-edge/orla/proxy"
+	"github.com/orla-edge/orla/runtime"
+	"github.com/orla-edge/orla/server"
+	"github.com/orla-edge/orla/site"
+	"github.com/orla-edge/orla/telemetry"
+)
+
+// TLS modes.
+const (
+	TLSInternal = "internal" // certificates of the node's own CA
+	TLSOff      = "off"      // no HTTPS listener
+)
+
+// Config is what a person decides about a node.
+type Config struct {
+	// HTTP and HTTPS are the public addresses: ":8080". "off" or an empty string means none.
+	HTTP, HTTPS string
+	// Admin is the address of the API, the health checks and the metrics.
+	Admin string
+	// Data is the directory that the node keeps everything in.
+	Data string
+	// Name of the node in logs, metrics and reports. Empty means the host's name.
+	Name string
+	// TLS is TLSInternal or TLSOff. Empty means TLSInternal.
+	TLS string
+	// LogFormat is "text" or "json"; empty means text.
+	LogFormat string
+	LogLevel  slog.Leveler // nil means Info
+	// Output takes the log. Nil means standard error.
+	Output io.Writer
+	// Version of the binary.
+	Version string
+	// DrainDelay is how long a stopping node still accepts connections after
+	// /readyz has turned false, for load balancers to notice. Zero means none.
+	DrainDelay time.Duration
+	// DrainTimeout bounds the wait for requests that run when the node is
+	// stopped. Zero means 30 seconds.
+	DrainTimeout time.Duration
+	// Ready is called once the node serves, with its URLs. Nil is fine.
+	Ready func(urls []string)
+}
+
+// siteCacheBytes is the memory for the contents of small site files.
+const siteCacheBytes = 64 << 20
+
+// firstStateWait is how long the public listeners wait for the first routes. A
+// node that has none by then serves all the same, so that its health can be seen.
+const firstStateWait = 10 * time.Second
+
+// Node is a node that can be run once.
+type Node struct {
+	cfg       Config
+	telemetry *telemetry.Telemetry
+	log       *slog.Logger
+
+	listeners listeners
+	blobs     *modules.Dir
+	engine    *runtime.Engine
+	upstreams *proxy.Pool
+	dispatch  *dispatch.Dispatcher
+	register  *cluster.Cluster
+	certs     *certs.Manager // nil with TLSOff
+	control   *control.Service
+
+	first chan struct{} // closed when the first state has been applied
+	once  sync.Once
+	phase atomic.Int32
+}
+
+// Phases of a node's life, as /readyz tells them.
+const (
+	starting int32 = iota
+	serving
+	draining
+)
+
+// Run serves until ctx ends, then drains and stops. It returns nil after an
+// orderly stop.
+func Run(ctx context.Context, cfg Config) (err error) {
+	n := &Node{cfg: cfg, first: make(chan struct{})}
+	defer func() { err = errors.Join(err, n.close()) }()
+	if err := n.open(ctx); err != nil {
+		return err
+	}
+	return n.run(ctx)
+}
+
+// open makes every part; it starts nothing that serves. What it has made when it
+// fails is freed by close.
+func (n *Node) open(ctx context.Context) (err error) {
+	if n.cfg.Name, err = nodeName(n.cfg.Name); err != nil {
+		return err
+	}
+	if n.telemetry, err = telemetry.New(ctx, telemetry.Config{
+		Node: n.cfg.Name, Version: n.cfg.Version, Output: n.cfg.Output, Format: n.cfg.LogFormat, Level: n.cfg.LogLevel,
+	}); err != nil {
+		return err
+	}
+	n.log = n.telemetry.Logger()
+	if err := makeData(n.cfg.Data); err != nil {
+		return err
+	}
+	if n.register, err = cluster.New(cluster.Config{
+		Dir: n.cfg.Data, Node: n.cfg.Name, Logger: n.log, Meter: n.telemetry.MeterProvider(),
+	}); err != nil {
+		return err
+	}
+	if n.listeners, err = listen(ctx, n.cfg); err != nil {
+		return err
+	}
+	if n.blobs, err = modules.OpenDir(filepath.Join(n.cfg.Data, "blobs")); err != nil {
+		return fmt.Errorf("open blob store: %w", err)
+	}
+	if n.engine, err = runtime.New(ctx, runtime.Config{
+		CacheDir: filepath.Join(n.cfg.Data, "cache", "wasm"), Blobs: n.blobs, Logger: n.log,
+		Tracer: n.telemetry.TracerProvider(), Meter: n.telemetry.MeterProvider(),
+	}); err != nil {
+		return err
+	}
+	if n.upstreams, err = proxy.NewPool(proxy.PoolConfig{
+		Logger: n.log, MeterProvider: n.telemetry.MeterProvider(),
+	}); err != nil {
+		return err
+	}
+	n.dispatch = dispatch.New(dispatch.Config{
+		Node: n.cfg.Name, Blobs: n.blobs, Engine: n.engine, Cache: site.NewCache(siteCacheBytes), Upstreams: n.upstreams,
+		Debug: func(token string) bool { return n.control.ValidToken(token) }, Wait: n.register.Wait,
+		Logger: n.log, Tracer: n.telemetry.TracerProvider(), Propagator: n.telemetry.Propagator(),
+	})
+	if n.cfg.TLS != TLSOff {
+		if n.certs, err = certs.New(ctx, certs.Config{
+			Dir: filepath.Join(n.cfg.Data, "certs"), Hosts: n.dispatch.Serves, Logger: n.log,
+		}); err != nil {
+			return err
+		}
+	}
+	return n.openControl()
+}
+
+func (n *Node) openControl() error {
+	secret, err := adminToken(n.cfg.Data)
+	if err != nil {
+		return err
+	}
+	n.control = control.New(control.Config{
+		Node: n.cfg.Name, Version: n.cfg.Version, URLs: n.listeners.urls(), AdminToken: secret,
+		Register: n.register, Blobs: n.blobs, Dispatcher: n.dispatch, Compressor: site.NewCompressor(n.blobs),
+		Tail: n.telemetry.Tail(), Changed: n.hostsChanged, Logger: n.log,
+	})
+	return writeAdminAddr(n.cfg.Data, n.listeners.adminURL())
+}
+
+// hostsChanged has certificates ready before the first handshake asks.
+func (n *Node) hostsChanged(ctx context.Context, hosts []string) {
+	if n.certs == nil {
+		return
+	}
+	if err := n.certs.Manage(ctx, hosts); err != nil {
+		n.log.Error("issue certificates", "error", err)
+	}
+}
+
+// run starts the register, then, when there is something to serve, the
+// listeners; at the end they stop in the opposite order.
+func (n *Node) run(ctx context.Context) error {
+	below, stopBelow := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer stopBelow(nil)
+	var parts sync.WaitGroup
+	defer parts.Wait()
+	defer stopBelow(nil) // before the wait: defers run last in, first out
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	start := func(ctx context.Context, what string, f func(context.Context) error) {
+		parts.Go(func() {
+			if err := f(ctx); err != nil && ctx.Err() == nil {
+				fail(fmt.Errorf("%s: %w", what, err))
+			}
+		})
+	}
+	start(below, "register", func(ctx context.Context) error { return n.register.Run(ctx, n.apply) })
+	if n.certs != nil {
+		start(below, "certificates", n.certs.Run)
+	}
+	start(below, "collect blobs", n.collect)
+	admin, err := n.adminServer()
+	if err != nil {
+		return err
+	}
+	start(below, "admin listener", admin.Run)
+	n.awaitFirst(ctx)
+
+	public, err := n.publicServer()
+	if err != nil {
+		return err
+	}
+	n.phase.Store(serving)
+	n.log.Info("node serves", "urls", n.listeners.urls(), "admin", n.listeners.adminURL(), "data", n.cfg.Data, "version", n.cfg.Version)
+	if n.cfg.Ready != nil {
+		n.cfg.Ready(n.listeners.urls())
+	}
+	context.AfterFunc(ctx, func() {
+		n.phase.Store(draining)
+		n.log.Info("node drains")
+	})
+	err = public.Run(ctx) // until ctx ends and all is drained
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return err
+}
+
+// apply is the register's callback.
+func (n *Node) apply(ctx context.Context, u cluster.Update) error {
+	err := n.control.Apply(ctx, u)
+	n.once.Do(func() { close(n.first) })
+	return err
+}
+
+func (n *Node) awaitFirst(ctx context.Context) {
+	select {
+	case <-n.first:
+	case <-ctx.Done():
+	case <-time.After(firstStateWait):
+		n.log.Warn("no routes yet", "waited", firstStateWait.String())
+	}
+}
+
+func (n *Node) publicServer() (*server.Server, error) {
+	cfg := server.Config{
+		HTTP: n.listeners.http, HTTPS: n.listeners.https, Handler: n.dispatch, Logger: n.log, Node: n.cfg.Name,
+		Tracer: n.telemetry.TracerProvider(), Meter: n.telemetry.MeterProvider(), Propagator: n.telemetry.Propagator(),
+		DrainDelay: n.cfg.DrainDelay, DrainTimeout: cmp.Or(n.cfg.DrainTimeout, 30*time.Second),
+	}
+	if n.certs != nil {
+		cfg.TLS = n.certs.TLSConfig()
+	}
+	return server.New(cfg)
+}
+
+// close frees what open made, last first.
+func (n *Node) close() error {
+	var errs []error
+	if n.dispatch != nil {
+		n.dispatch.Close()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if n.upstreams != nil {
+		n.upstreams.Close()
+	}
+	if n.certs != nil {
+		errs = append(errs, n.certs.Close())
+	}
+	if n.engine != nil {
+		errs = append(errs, n.engine.Close(ctx))
+	}
+	if n.register != nil {
+		errs = append(errs, n.register.Close())
+	}
+	if n.blobs != nil {
+		errs = append(errs, n.blobs.Close())
+	}
+	n.listeners.close()
+	if n.telemetry != nil {
+		errs = append(errs, n.telemetry.Shutdown(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// listeners are a node's open sockets.
+type listeners struct {
+	http, https []net.Listener
+	admin       net.Listener
+}
+
+func (l listeners) close() {
+	for _, ln := range append(append([]net.Listener{l.admin}, l.http...), l.https...) {
+		if ln != nil {
+			_ = ln.Close() // closed already after a drain
+		}
+	}
+}
+
