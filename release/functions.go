@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -77,8 +78,8 @@ func (v *validator) environment(field string, fn *orlav1.Function) {
 		switch {
 		case name == "" || strings.ContainsAny(name, "=\x00") || !printable(name):
 			v.reject(field+".env", "%s cannot be the name of a variable; use letters, digits and _", quote(name))
-		case strings.Contains(value, "\x00"):
-			v.reject(field+".env", "the value of %s has a NUL character; remove it", quote(name))
+		case strings.Contains(value, "\x00") || !utf8.ValidString(value):
+			v.reject(field+".env", "the value of %s has a NUL character or is not UTF-8; encode it, as with base64", quote(name))
 		}
 	}
 	if size > maxEnv {
@@ -87,8 +88,8 @@ func (v *validator) environment(field string, fn *orlav1.Function) {
 	size = 0
 	for i, arg := range fn.GetArgs() {
 		size += len(arg) + 1
-		if strings.Contains(arg, "\x00") {
-			v.reject(fmt.Sprintf("%s.args[%d]", field, i), "the argument has a NUL character; remove it")
+		if strings.Contains(arg, "\x00") || !utf8.ValidString(arg) {
+			v.reject(fmt.Sprintf("%s.args[%d]", field, i), "the argument has a NUL character or is not UTF-8; encode it, as with base64")
 		}
 	}
 	if size > maxArgs {

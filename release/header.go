@@ -4,6 +4,7 @@ import (
 	"net/textproto"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
 )
@@ -22,9 +23,10 @@ func isToken(s string) bool {
 }
 
 // validHeaderValue reports whether s can be a field's value (RFC 9110 §5.5): no
-// control characters but the tab, no space at either end.
+// control characters but the tab, no space at either end; and it is UTF-8, since
+// a manifest can hold nothing else.
 func validHeaderValue(s string) bool {
-	return strings.Trim(s, " \t") == s && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f })
+	return utf8.ValidString(s) && strings.Trim(s, " \t") == s && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f })
 }
 
 // framing are the fields that say how a message is sent on one connection (RFC
@@ -47,7 +49,7 @@ func (v *validator) headerValue(field, name, value string) {
 	if len(value) > maxHeaderValue {
 		v.reject(field, "the value of %s has %d bytes, the most is %d; shorten it", quote(name), len(value), maxHeaderValue)
 	} else if !validHeaderValue(value) {
-		v.reject(field, "the value of %s has a control character, or a space at its begin or end; remove it", quote(name))
+		v.reject(field, "the value of %s has a control character, a space at its begin or end, or is not UTF-8; mend it", quote(name))
 	}
 }
 

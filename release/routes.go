@@ -5,6 +5,7 @@ import (
 	"net/textproto"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
 	"github.com/orla-edge/orla/router"
@@ -142,6 +143,8 @@ func (v *validator) queryConditions(field string, cs []*orlav1.Condition) {
 		switch {
 		case c.GetName() == "":
 			v.reject(field, "a query condition has no parameter name; write one such as { v = \"2\" }")
+		case !utf8.ValidString(c.GetName()) || !utf8.ValidString(c.GetValue()):
+			v.reject(field, "the query condition on %s is not UTF-8; save the file in UTF-8", quote(c.GetName()))
 		case len(c.GetName()) > maxQueryText || len(c.GetValue()) > maxQueryText:
 			v.reject(field, "a query condition has more than %d bytes; shorten it", maxQueryText)
 		}

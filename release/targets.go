@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
 	"github.com/orla-edge/orla/router"
@@ -106,6 +107,9 @@ func (v *validator) respond(field string, r *orlav1.Respond) {
 		v.reject(field+".status", "%d is not the status of an answer; use 200 to 599", s)
 	case (s == 204 || s == 205 || s == 304) && r.GetBody() != "":
 		v.reject(field+".body", "an answer with status %d has no body; leave the body out or choose another status", s)
+	}
+	if !utf8.ValidString(r.GetBody()) {
+		v.reject(field+".body", "the body is not UTF-8; serve it as a file of a site")
 	}
 	if n := len(r.GetBody()); n > maxRespondBody {
 		v.reject(field+".body", "the body has %d bytes, the most is %d; serve it as a file of a site", n, maxRespondBody)

@@ -32,8 +32,8 @@ const (
 
 // Validate returns what is wrong with a manifest that a client sends, as far as
 // it can be known without any I/O; nil if nothing is. What it accepts, [Trees]
-// makes trees of. It takes nothing for granted of the manifest but that it was
-// decoded.
+// makes trees of and [Encode] encodes unless it is too large. It takes nothing
+// for granted, not even that the manifest came out of [Decode].
 func Validate(m *orlav1.Manifest) Problems { return validate(m, false) }
 
 // ValidateStored is Validate for a manifest that a node has completed: files may
