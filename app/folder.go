@@ -184,7 +184,7 @@ func reason(err error, linked bool) string {
 	case errors.Is(err, fs.ErrPermission):
 		return "the file cannot be read: permission denied"
 	case strings.Contains(err.Error(), "escapes from parent"): // os keeps that error to itself
-		return "the symbolic link leads out of the app's folder; copy what it names, or make the link relative"
+		return "the symbolic link leads out of the app's folder, as every absolute one does; put a copy in its place"
 	}
 	if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
 		err = pathErr.Err

@@ -243,10 +243,10 @@ func TestPackTellsBadFiles(t *testing.T) {
 		`public/dangling: the symbolic link leads nowhere; remove it or build what it names`,
 		`public/loop: the file cannot be read: too many levels of symbolic links`,
 		`"public/new\nline": the file's name has a backslash or a control character, which no URL may have; rename it`,
-		`public/out: the symbolic link leads out of the app's folder; copy what it names, or make the link relative`,
-		`public/out-dir: the symbolic link leads out of the app's folder; copy what it names, or make the link relative`,
+		`public/out: the symbolic link leads out of the app's folder, as every absolute one does; put a copy in its place`,
+		`public/out-dir: the symbolic link leads out of the app's folder, as every absolute one does; put a copy in its place`,
 		`public/pipe: a named pipe cannot be deployed, only regular files; remove it`,
-		`public/relative: the symbolic link leads out of the app's folder; copy what it names, or make the link relative`,
+		`public/relative: the symbolic link leads out of the app's folder, as every absolute one does; put a copy in its place`,
 		`public/socket: a socket cannot be deployed, only regular files; remove it`,
 	}, "\n")
 	if err == nil || err.Error() != want {
