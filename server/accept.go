@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"sync"
 	"time"
 )
@@ -115,6 +116,7 @@ func (s *Server) takePlain(c *conn) {
 // takeTLS is for those with TLS: the handshake must not hold up the next one.
 func (s *Server) takeTLS(ctx context.Context) func(*conn) {
 	return func(c *conn) {
+		c.enter(stateHandshake)
 		s.accepts.Go(func() { s.handshake(ctx, c) })
 	}
 }
@@ -122,6 +124,12 @@ func (s *Server) takeTLS(ctx context.Context) func(*conn) {
 // handshake finishes the handshake and queues the connection for the protocol
 // that was negotiated.
 func (s *Server) handshake(ctx context.Context, c *conn) {
+	defer func() { // the certificate comes from code that is not ours
+		if cause := recover(); cause != nil {
+			s.log.Error("tls handshake panicked", "error", fmt.Sprint(cause), "stack", cut(string(debug.Stack()), maxStack))
+			_ = c.Close() // it is in no defined state
+		}
+	}()
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Limits.Handshake)
 	defer cancel()
 	t := tls.Server(c, s.cfg.TLS)
@@ -144,9 +152,6 @@ func (s *Server) handshake(ctx context.Context, c *conn) {
 		_ = t.Close()
 	}
 }
-
-// stateHTTP2 is the state of all HTTP/2 connections.
-const stateHTTP2 http.ConnState = 100
 
 // looksLikeHTTP reports whether what came instead of a TLS record is the start
 // of a request.

@@ -59,7 +59,7 @@ func (b *body) Read(p []byte) (int, error) {
 func (b *body) arm(now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.free {
+	if b.free || b.ReadCloser == nil {
 		return false
 	}
 	end := now.Add(max(b.credit, 0))

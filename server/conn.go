@@ -147,9 +147,34 @@ func (c *conn) Close() error {
 	return c.Conn.Close()
 }
 
+// States that [http.ConnState] does not have.
+const (
+	stateHandshake http.ConnState = 100 + iota // of TLS, not finished
+	stateHTTP2                                 // whatever happens on it
+	stateUnused                                // closed because no request ever came
+)
+
+// enter notes a change of state. A connection that was closed as unused stays
+// so.
 func (c *conn) enter(state http.ConnState) {
 	c.since.Store(time.Now().UnixNano())
-	c.state.Store(int32(state))
+	for {
+		old := c.state.Load()
+		if http.ConnState(old) == stateUnused || c.state.CompareAndSwap(old, int32(state)) {
+			return
+		}
+	}
+}
+
+// in reports whether c is in this state.
+func (c *conn) in(state http.ConnState) bool { return http.ConnState(c.state.Load()) == state }
+
+// closeUnused closes c if no request has come on it. One that comes meanwhile is
+// not handed to the handler.
+func (c *conn) closeUnused() {
+	if c.state.CompareAndSwap(int32(http.StateNew), int32(stateUnused)) {
+		_ = c.Close() // nothing was sent or received on it
+	}
 }
 
 // tlsConn is a TLS connection that speaks HTTP/1. It is no *tls.Conn, so that

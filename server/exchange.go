@@ -39,6 +39,9 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		panic("server: a request without a connection of ours")
 	}
+	if p.conn.in(stateUnused) {
+		panic(http.ErrAbortHandler) // it was closed before the request had been read
+	}
 	x := &exchange{srv: s, w: w, r: r, peer: p}
 	x.tel.Start = time.Now()
 	x.tel.ID = requestID(r.Header)

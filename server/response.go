@@ -55,6 +55,9 @@ func (x *exchange) begin(status int) {
 	if status == http.StatusSwitchingProtocols {
 		return
 	}
+	if x.r.ProtoMajor == 1 {
+		x.body.arm(time.Now()) // net/http may read the rest before it writes
+	}
 	if x.mustClose() {
 		h["Connection"] = closeConnection[:1:1] // HTTP/2 turns it into a GOAWAY
 	}

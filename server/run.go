@@ -160,9 +160,7 @@ func (s *Server) awaitGone(ctx context.Context) {
 // them five seconds more.
 func (s *Server) closeNew() {
 	for _, c := range s.conns.all() {
-		if http.ConnState(c.state.Load()) == http.StateNew {
-			_ = c.Close() // nothing was sent or received on it
-		}
+		c.closeUnused()
 	}
 }
 
