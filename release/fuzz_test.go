@@ -117,7 +117,7 @@ func FuzzManifestJSON(f *testing.F) {
 func FuzzRoute(f *testing.F) {
 	f.Add("/a/{id}/*", "/b/:splat/:id", "https://new.example/:splat", "http://10.0.0.5:8080", "X-A", "1", "GET", "a.example", "*.example")
 	f.Add("/a", "/b", "/x", "http://a.example", "A", "\xe9", "GET", "a.example", "")
-	f.Add("/a", "/a?b=c", "/x", "https://[::1]:8443/x", "a", "", "PURGE", "*", "a.example")
+	f.Add("/a", "/b?c=d", "/x", "https://[::1]:8443/x", "a", "", "PURGE", "*", "a.example")
 	f.Fuzz(func(t *testing.T, path, rewrite, redirect, upstream, name, value, method, host, narrow string) {
 		m := &orlav1.Manifest{Name: "edge", Kind: orlav1.Kind_KIND_ROUTES, Hosts: []string{host}, Routes: []*orlav1.Route{
 			{Match: &orlav1.Match{Path: path, Methods: []string{method}}, Rewrite: rewrite},

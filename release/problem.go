@@ -40,6 +40,7 @@ func (ps Problems) Error() string {
 type findings struct {
 	problems Problems
 	more     int // found beyond the limit
+	compared int // how often the nearest name was looked for, which is dear
 }
 
 func (f *findings) reject(field, format string, args ...any) {
@@ -73,9 +74,14 @@ func quote(s string) string {
 }
 
 // didYouMean returns a clause that names the nearest of known, or all of a few,
-// or what to say if there are none.
-func didYouMean(word string, known []string, none string) string {
+// or what to say if there are none. It says nothing when nothing will be
+// reported.
+func (f *findings) didYouMean(word string, known []string, none string) string {
 	const few = 5
+	if len(f.problems) == maxProblems {
+		return ""
+	}
+	f.compared++
 	switch near := Nearest(word, known); {
 	case near != "":
 		return fmt.Sprintf("did you mean %q?", near)

@@ -102,7 +102,7 @@ func (v *validator) matchHosts(field string, narrowed []string, hosts map[string
 	ok = true
 	for i, h := range narrowed {
 		if !hosts[h] {
-			v.reject(fmt.Sprintf("%s[%d]", field, i), "host %s is not among this set's hosts; %s", quote(h), didYouMean(h, v.manifest.GetHosts(), "add it there"))
+			v.reject(fmt.Sprintf("%s[%d]", field, i), "host %s is not among this set's hosts; %s", quote(h), v.didYouMean(h, v.manifest.GetHosts(), "add it there"))
 			ok = false
 		}
 	}
@@ -164,7 +164,7 @@ func (v *validator) target(field string, r *orlav1.Route, pattern router.Pattern
 		}
 	case *orlav1.Route_Function:
 		if !slices.Contains(v.functionNames, t.Function) {
-			v.reject(field+".function", "there is no function %s; %s", quote(t.Function), didYouMean(t.Function, v.functionNames, "add one to the app"))
+			v.reject(field+".function", "there is no function %s; %s", quote(t.Function), v.didYouMean(t.Function, v.functionNames, "add one to the app"))
 		}
 	case *orlav1.Route_Site:
 		switch {

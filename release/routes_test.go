@@ -253,3 +253,27 @@ func TestValidateAcceptsRewritesThatEnd(t *testing.T) {
 		}
 	}
 }
+
+// TestValidateLooksForNamesAsLongAsItReports has a stranger ask for what costs
+// the most: the nearest of many long names, again and again.
+func TestValidateLooksForNamesAsLongAsItReports(t *testing.T) {
+	m := shop()
+	long := strings.Repeat("a", 55)
+	for i := range maxFunctions - 1 {
+		m.Functions = append(m.Functions, &orlav1.Function{Name: fmt.Sprintf("%s%d", long, i), Module: digest("x")})
+	}
+	for i := range maxRoutes - len(m.Routes) {
+		m.Routes = append(m.Routes, route(fmt.Sprintf("/z%d", i), func(r *orlav1.Route) {
+			r.Target = &orlav1.Route_Function{Function: fmt.Sprintf("%s-%d", strings.Repeat("b", 55), i)}
+		}))
+	}
+	v := validator{manifest: m}
+	v.functions()
+	v.allRoutes()
+	if v.compared > maxProblems {
+		t.Errorf("looked for the nearest name %d times, want at most %d", v.compared, maxProblems)
+	}
+	if ps := v.all(); len(ps) != maxProblems+1 {
+		t.Errorf("Validate reports %d problems", len(ps))
+	}
+}
