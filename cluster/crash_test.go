@@ -24,7 +24,7 @@ func commitForever(dir string) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	first := make(chan struct{}, 1)
-	go c.Run(ctx, func(context.Context, Update) error { //nolint:errcheck // the process is killed
+	go c.Run(ctx, func(context.Context, Update) error {
 		select {
 		case first <- struct{}{}:
 		default:
@@ -83,7 +83,7 @@ func killCommitting(t *testing.T, dir string, n int) []acked {
 			told = append(told, parseAcked(t, lines.Text()))
 		}
 	}
-	cmd.Wait() //nolint:errcheck // killed
+	cmd.Wait() // it was killed
 	if len(told) < n {
 		t.Fatalf("the child committed %d times, want %d", len(told), n)
 	}

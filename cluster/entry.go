@@ -9,16 +9,16 @@ import (
 )
 
 var (
-	// ErrConflict: a key's last revision is not the expected one.
+	// ErrConflict means that a key's last revision is not the expected one.
 	ErrConflict = errors.New("cluster: changed meanwhile")
-	// ErrUnavailable: the register cannot be used now; it wraps the reason.
+	// ErrUnavailable means that the register cannot be used now; it wraps the reason.
 	ErrUnavailable = errors.New("cluster: register unavailable")
-	// ErrUncertain: the register did not answer, so that the changes may have been
+	// ErrUncertain means that the register did not answer, so that the changes may have been
 	// made or not; read the keys to know. It comes with [ErrUnavailable].
 	ErrUncertain = errors.New("cluster: the change may or may not have been made")
-	// ErrNotFound: the register has no such key.
+	// ErrNotFound means that the register has no such key.
 	ErrNotFound = errors.New("cluster: no such key")
-	// ErrInUse: another node runs on the data directory.
+	// ErrInUse means that another node runs on the data directory.
 	ErrInUse = errors.New("cluster: data directory is in use")
 )
 

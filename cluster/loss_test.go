@@ -20,13 +20,12 @@ import (
 func (n *node) seed() (map[string]string, uint64) {
 	n.t.Helper()
 	want := map[string]string{}
-	var rev uint64
 	for i := range 8 {
 		key := fmt.Sprintf("head.app%d", i)
-		rev = n.must(put(key, "v"+key, 0))
+		n.must(put(key, "v"+key, 0))
 		want[key] = "v" + key
 	}
-	rev = n.must(put("host.a", "x", 0), put("host.b", "x", 0))
+	rev := n.must(put("host.a", "x", 0), put("host.b", "x", 0))
 	want["host.b"] = "x"
 	rev = n.must(Change{Key: "host.a", Expect: rev - 1})
 	n.wait(rev)

@@ -30,8 +30,7 @@ func (s *session) resume(ctx context.Context) error {
 		return err
 	}
 	err = s.fill(ctx)
-	var lost *lostError
-	if errors.As(err, &lost) {
+	if lost, ok := errors.AsType[*lostError](err); ok {
 		return s.rebuild(ctx, lost.info, lost.why)
 	}
 	return err

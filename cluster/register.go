@@ -2,14 +2,13 @@ package cluster
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
 	"sync"
 	"time"
-
-	"crypto/rand"
 
 	"github.com/nats-io/nats.go"
 )

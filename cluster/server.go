@@ -145,17 +145,19 @@ func (l *serverLog) Fatalf(format string, args ...any) {
 	l.err = errors.New(fmt.Sprintf(format, args...)) //nolint:revive,staticcheck // the format is not ours
 }
 
+// Errorf passes on, and looks for a failed write among the arguments.
 func (l *serverLog) Errorf(format string, args ...any) {
 	l.log.Error("embedded NATS server", "detail", fmt.Sprintf(format, args...))
 	for _, arg := range args {
-		var errno syscall.Errno
-		if err, ok := arg.(error); ok && errors.As(err, &errno) {
+		err, _ := arg.(error)
+		if errno, ok := errors.AsType[syscall.Errno](err); ok {
 			l.failed(writeFailure(errno))
 			return
 		}
 	}
 }
 
+// Warnf passes on.
 func (l *serverLog) Warnf(format string, args ...any) {
 	l.log.Warn("embedded NATS server", "detail", fmt.Sprintf(format, args...))
 }

@@ -22,26 +22,25 @@ const (
 	// filled up.
 	backlog = 4096
 
-	backoffMin = 250 * time.Millisecond
-	backoffMax = 15 * time.Second
+	firstBackoff   = 250 * time.Millisecond
+	longestBackoff = 15 * time.Second
 )
 
 // supervise keeps a session up until ctx ends.
 func (c *Cluster) supervise(ctx context.Context) {
-	wait := backoffMin
+	wait := firstBackoff
 	for attempt := 1; ; attempt++ {
-		err := c.session(ctx, func() { wait, attempt = backoffMin, 0 })
+		err := c.session(ctx, func() { wait, attempt = firstBackoff, 0 })
 		if ctx.Err() != nil {
 			return
 		}
 		c.status.Store(&status{err: err})
-		var lost *lostError
 		level := slog.LevelError
-		switch {
-		case errors.Is(err, errMended):
-			wait, level = backoffMin, slog.LevelInfo
-		case errors.As(err, &lost):
-			wait = backoffMin
+		if errors.Is(err, errMended) {
+			level = slog.LevelInfo
+		}
+		if _, lost := errors.AsType[*lostError](err); lost || level == slog.LevelInfo {
+			wait = firstBackoff
 		}
 		c.log.Log(ctx, level, "register unavailable, the node serves its last good state; will try again",
 			"error", err, "attempt", attempt, "wait", wait.String())
@@ -50,7 +49,7 @@ func (c *Cluster) supervise(ctx context.Context) {
 			return
 		case <-time.After(wait):
 		}
-		wait = min(2*wait, backoffMax)
+		wait = min(2*wait, longestBackoff)
 	}
 }
 
@@ -120,7 +119,7 @@ func (s *session) suspect() {
 func (s *session) run(ctx context.Context, stable func()) error {
 	check := time.NewTicker(checkEvery)
 	defer check.Stop()
-	settled := time.After(2 * backoffMax)
+	settled := time.After(2 * longestBackoff)
 	for {
 		var err error
 		select {
@@ -158,8 +157,8 @@ func (s *session) check(ctx context.Context) error {
 		s.missed = 0
 		return nil
 	}
-	var lost *lostError
-	if s.missed++; !errors.As(err, &lost) && s.missed < checksMissed && s.srv.JetStreamEnabled() && ctx.Err() == nil {
+	_, lost := errors.AsType[*lostError](err)
+	if s.missed++; !lost && s.missed < checksMissed && s.srv.JetStreamEnabled() && ctx.Err() == nil {
 		s.c.log.Warn("register check failed", "error", err)
 		return nil
 	}

@@ -13,16 +13,16 @@ import (
 )
 
 var (
-	// ErrNotFound: the store has no such blob. It matches [fs.ErrNotExist] too.
+	// ErrNotFound means that the store has no such blob. It matches [fs.ErrNotExist] too.
 	ErrNotFound = fmt.Errorf("modules: no such blob: %w", fs.ErrNotExist)
-	// ErrCorrupt: a blob's bytes do not match its digest. The blob has been set
+	// ErrCorrupt means that a blob's bytes do not match its digest. The blob has been set
 	// aside: the store no longer has it, the next upload heals it.
 	ErrCorrupt = errors.New("modules: blob is corrupt")
-	// ErrDigest: the bytes written are not those that were announced.
+	// ErrDigest means that the bytes written are not those that were announced.
 	ErrDigest = errors.New("modules: bytes do not match the digest")
-	// ErrTooLarge: a blob is larger than the reader's limit.
+	// ErrTooLarge means that a blob is larger than the reader's limit.
 	ErrTooLarge = errors.New("modules: blob is too large")
-	// ErrClosed: the writer or the directory is closed.
+	// ErrClosed means that the writer or the directory is closed.
 	ErrClosed = errors.New("modules: closed")
 )
 

@@ -376,7 +376,7 @@ func BenchmarkPut(b *testing.B) {
 			buf := make([]byte, size)
 			b.SetBytes(int64(size))
 			for b.Loop() {
-				for i := 0; i < 8; i++ {
+				for i := range 8 {
 					buf[i] = byte(rand.Uint32())
 				}
 				if _, err := d.Put(buf); err != nil {
