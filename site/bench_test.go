@@ -54,6 +54,7 @@ func TestHotPathDoesNotAllocate(t *testing.T) {
 	d := openDir(t)
 	s := newSite(t, d, &orlav1.Site{Html: modeAuto, Files: []*orlav1.File{
 		file(t, d, "/docs/index.html", strings.Repeat("x", 1024), "br", "zstd", "gzip"),
+		file(t, d, "/docs/a(b).txt", "some content", "br"), // which net/url would spell otherwise
 	}})
 	etag := s.paths["/docs/"].variants[0].etag()
 	for _, tt := range []struct {
@@ -62,6 +63,7 @@ func TestHotPathDoesNotAllocate(t *testing.T) {
 		status int
 	}{
 		{"GET", browserRequest("/docs/"), 200},
+		{"GET of a path to be spelled", browserRequest("/docs/a(b).txt"), 200},
 		{"304 by tag", browserRequest("/docs/", "If-None-Match", etag), 304},
 		{"304 by date", browserRequest("/docs/", "If-Modified-Since", released.Format(http.TimeFormat)), 304},
 	} {

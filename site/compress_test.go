@@ -259,3 +259,47 @@ func TestCompressNothing(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A long content is not finished first when the deploy is called off.
+func TestCompressStopsWithinAContent(t *testing.T) {
+	d := openDir(t)
+	f := file(t, d, "/a.txt", prose(1000, 1))
+	digest, err := modules.ParseDigest(f.GetDigest())
+	if err != nil {
+		t.Fatal(err)
+	}
+	enc, err := newEncoders()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cause := errors.New("enough")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(cause)
+	if _, err := NewCompressor(d).variants(ctx, enc, &job{digest: digest, size: f.GetSize(), files: []*orlav1.File{f}}); !errors.Is(err, cause) {
+		t.Errorf("variants: %v, want %v", err, cause)
+	}
+}
+
+// RFC 9659: no decoder of the content coding has to take a larger window.
+func TestZstdWindow(t *testing.T) {
+	enc, err := newEncoders()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const size = zstdWindow + 1<<20
+	var out bytes.Buffer
+	w := enc.start(codingZstd, &out, size)
+	if _, err := w.Write(make([]byte, size)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var header zstd.Header
+	if err := header.Decode(out.Bytes()); err != nil {
+		t.Fatal(err)
+	}
+	if header.WindowSize > zstdWindow {
+		t.Errorf("the window is %d bytes, want at most %d", header.WindowSize, zstdWindow)
+	}
+}

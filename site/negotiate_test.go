@@ -45,6 +45,8 @@ func TestNegotiate(t *testing.T) {
 		{"identity excluded", "identity;q=0, gzip;q=0.001", "gzip", "gzip"},
 		{"identity excluded, nothing else there", "identity;q=0, deflate", "identity", "identity"},
 		{"rest preferred to identity", "identity;q=0.5, *;q=0.6", "br", "gzip"},
+		{"rest does not ask for identity", "gzip;q=0.5, *;q=0.8", "br", "gzip"},
+		{"all digits count", "br;q=0.05, zstd;q=0.049, gzip;q=0.051", "gzip", "gzip"},
 		{"white space", " gzip ;\tq=1 , ,", "gzip", "gzip"},
 		{"weight in capitals", "gzip;Q=1", "gzip", "gzip"},
 		{"last of two counts", "gzip, gzip;q=0", "identity", "identity"},
@@ -98,7 +100,7 @@ func slowAcceptEncoding(field string) map[string]int16 {
 }
 
 func FuzzAcceptEncoding(f *testing.F) {
-	for _, seed := range []string{"", "gzip, deflate, br, zstd", "*;q=0.5, identity;q=0", "br;q=0.123,x-gzip;q=1.000", ";;,,=", "gzip;q=1."} {
+	for _, seed := range []string{"", "gzip, deflate, br, zstd", "*;q=0.5, identity;q=0", "br;q=0.123,x-gzip;q=1.000", ";;,,=", "gzip;q=1.", "*;q=0.5", "br;q=0.05"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, field string) {

@@ -63,7 +63,7 @@ func (s *Site) find(r *http.Request) (e *entry, canonical bool) {
 	switch {
 	case e.path != path:
 		return e, false
-	case r.URL.RawPath == "" && e.plain:
+	case r.URL.RawPath == "" && e.plain, r.URL.RawPath == e.spelled:
 		return e, true
 	}
 	return e, r.URL.EscapedPath() == e.spelled

@@ -367,22 +367,38 @@ func TestShortBlob(t *testing.T) {
 	}
 
 	recs := make(chan *telemetry.Request, 1)
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		rec := new(telemetry.Request)
 		defer func() { recs <- rec }()
 		s.ServeHTTP(w, r.WithContext(telemetry.WithRequest(r.Context(), rec)))
 	}))
+	srv.EnableHTTP2 = true // where only a reset tells the end from an abort
+	srv.StartTLS()
 	defer srv.Close()
 	resp, err := srv.Client().Get(srv.URL + "/large.txt")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	if _, err := io.ReadAll(resp.Body); !errors.Is(err, io.ErrUnexpectedEOF) {
-		t.Errorf("reading /large.txt ends with %v, want %v", err, io.ErrUnexpectedEOF)
+	if resp.ProtoMajor != 2 {
+		t.Fatalf("the test speaks %s, want HTTP/2", resp.Proto)
+	}
+	if _, err := io.ReadAll(resp.Body); err == nil || !strings.Contains(err.Error(), "INTERNAL_ERROR") {
+		t.Errorf("reading /large.txt ends with %v, want the stream reset", err)
 	}
 	if rec := <-recs; !errors.Is(rec.Err, io.EOF) {
 		t.Errorf("GET /large.txt leaves %v, want %v", rec.Err, io.EOF)
+	}
+}
+
+// A variant that saves nothing is not used, nor makes the answer vary.
+func TestLargerVariantIsIgnored(t *testing.T) {
+	d := openDir(t)
+	f := file(t, d, "/a.txt", "some content", "br")
+	f.Variants[0].Size = f.GetSize()
+	w := get(newSite(t, d, siteWith(f)), "/a.txt", "Accept-Encoding", "br")
+	if w.Body.String() != "some content" || w.Header().Get("Content-Encoding") != "" || w.Header().Get("Vary") != "" {
+		t.Errorf("GET = %q %v", w.Body, w.Header())
 	}
 }
 
