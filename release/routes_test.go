@@ -259,10 +259,10 @@ func TestValidateAcceptsRewritesThatEnd(t *testing.T) {
 func TestValidateLooksForNamesAsLongAsItReports(t *testing.T) {
 	m := shop()
 	long := strings.Repeat("a", 55)
-	for i := range maxFunctions - 1 {
+	for i := range 20 {
 		m.Functions = append(m.Functions, &orlav1.Function{Name: fmt.Sprintf("%s%d", long, i), Module: digest("x")})
 	}
-	for i := range maxRoutes - len(m.Routes) {
+	for i := range 3 * maxProblems {
 		m.Routes = append(m.Routes, route(fmt.Sprintf("/z%d", i), func(r *orlav1.Route) {
 			r.Target = &orlav1.Route_Function{Function: fmt.Sprintf("%s-%d", strings.Repeat("b", 55), i)}
 		}))
