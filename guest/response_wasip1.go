@@ -14,7 +14,8 @@ const bufferSize = 4096
 // response is the [http.ResponseWriter] of the one request of this instance.
 type response struct {
 	header  http.Header
-	status  int // 0 until WriteHeader
+	head    bool // the request is a HEAD
+	status  int  // 0 until WriteHeader
 	snap    http.Header
 	sent    bool // the head is with the host
 	buf     []byte
@@ -32,7 +33,7 @@ var (
 func newResponse() *response { return &response{header: make(http.Header)} }
 
 // reset forgets what was not sent.
-func (w *response) reset() { *w = response{header: make(http.Header)} }
+func (w *response) reset() { *w = response{header: make(http.Header), head: w.head} }
 
 // Header implements [http.ResponseWriter].
 func (w *response) Header() http.Header { return w.header }
@@ -130,8 +131,25 @@ func (w *response) send() {
 // finish ends the answer.
 func (w *response) finish() {
 	w.begin(nil)
+	w.measure()
 	w.send()
 	w.trailers()
+}
+
+// measure sets the Content-Length of an answer that is all in the buffer, where
+// net/http would.
+func (w *response) measure() {
+	switch {
+	case w.sent, w.status == http.StatusNoContent, w.status == http.StatusNotModified,
+		w.head && len(w.buf) == 0, len(w.snap["Content-Length"])+len(w.snap["Trailer"]) > 0:
+		return
+	}
+	for name := range w.header {
+		if strings.HasPrefix(name, http.TrailerPrefix) {
+			return
+		}
+	}
+	w.snap.Set("Content-Length", strconv.Itoa(len(w.buf)))
 }
 
 // trailers sends the fields that the header announced as "Trailer", and those that were

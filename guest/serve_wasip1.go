@@ -34,6 +34,7 @@ func serve() {
 		w.finish()
 		return
 	}
+	w.head = r.Method == http.MethodHead
 	call(w, r)
 }
 
@@ -68,10 +69,10 @@ func newRequest(ctx context.Context) (*http.Request, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &http.Request{
+	r := (&http.Request{
 		Method: text(hostMethod), URL: u, RequestURI: uri, Proto: text(hostProtocol),
 		RemoteAddr: text(hostSource), Header: make(http.Header), ContentLength: -1,
-	}
+	}).WithContext(ctx)
 	var ok bool
 	if r.ProtoMajor, r.ProtoMinor, ok = http.ParseHTTPVersion(r.Proto); !ok {
 		r.ProtoMajor, r.ProtoMinor = 1, 1
@@ -92,5 +93,5 @@ func newRequest(ctx context.Context) (*http.Request, error) {
 	if r.Body = b; r.ContentLength == 0 {
 		r.Body = http.NoBody
 	}
-	return r.WithContext(ctx), nil
+	return r, nil
 }

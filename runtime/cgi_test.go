@@ -17,7 +17,6 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
-
 	"github.com/orla-edge/orla/runtime"
 	"github.com/orla-edge/orla/runtime/cgi"
 	"github.com/orla-edge/orla/runtime/host"
@@ -67,8 +66,10 @@ func TestCGIResponses(t *testing.T) {
 		{"redirect to a path", "Location: /there?x=1\n\n", "", 302, map[string]string{"Location": "/there?x=1"}},
 		{"redirect to a URL with status", "Status: 307\nLocation: https://x.example/\n\n", "", 307, map[string]string{"Location": "https://x.example/"}},
 		{"two fields of one name", "Content-Type: a/b\nX-A: 1\nX-A: 2\n\n", "", 200, map[string]string{"X-A": "1, 2"}},
-		{"the node's own fields", "Content-Type: a/b\nX-Request-Id: forged\nServer: x\nOrla-Node: y\nConnection: upgrade\n\n", "", 200,
-			map[string]string{"X-Request-Id": "", "Server": "", "Orla-Node": ""}},
+		{
+			"the node's own fields", "Content-Type: a/b\nX-Request-Id: forged\nServer: x\nOrla-Node: y\nConnection: upgrade\n\n", "", 200,
+			map[string]string{"X-Request-Id": "", "Server": "", "Orla-Node": ""},
+		},
 		{"content length", "Content-Type: a/b\nContent-Length: 2\n\nok", "ok", 200, map[string]string{"Content-Length": "2"}},
 	} {
 		got := do(t, "POST", url+"/raw", strings.NewReader(c.output))

@@ -8,9 +8,8 @@ import (
 
 	"github.com/tetratelabs/wazero"
 
-	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
-
 	"github.com/orla-edge/orla/modules"
+	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
 	"github.com/orla-edge/orla/runtime/wasm"
 )
 

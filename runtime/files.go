@@ -14,9 +14,8 @@ import (
 
 	"github.com/tetratelabs/wazero/sys"
 
-	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
-
 	"github.com/orla-edge/orla/modules"
+	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
 )
 
 const (
@@ -214,11 +213,19 @@ func (f *file) Readdir(n int) ([]fs.FileInfo, error) {
 // info is what a guest learns of a node: no owner, no time.
 type info struct{ n *node }
 
-func (i info) Name() string       { return i.n.name }
-func (i info) Size() int64        { return i.n.size }
-func (i info) ModTime() time.Time { return time.Unix(0, 0) }
-func (i info) IsDir() bool        { return i.n.dir }
+// Name implements [fs.FileInfo].
+func (i info) Name() string { return i.n.name }
 
+// Size implements [fs.FileInfo].
+func (i info) Size() int64 { return i.n.size }
+
+// ModTime implements [fs.FileInfo].
+func (i info) ModTime() time.Time { return time.Unix(0, 0) }
+
+// IsDir implements [fs.FileInfo].
+func (i info) IsDir() bool { return i.n.dir }
+
+// Mode implements [fs.FileInfo].
 func (i info) Mode() fs.FileMode {
 	if i.n.dir {
 		return fs.ModeDir | 0o555

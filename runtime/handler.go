@@ -12,7 +12,6 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
-
 	"github.com/orla-edge/orla/runtime/cgi"
 	"github.com/orla-edge/orla/runtime/host"
 	"github.com/orla-edge/orla/runtime/httpwasm"
@@ -147,7 +146,7 @@ func (h *handler) runHTTPWasm(ctx context.Context, x *host.Exchange, log *host.L
 	}
 	c := &httpwasm.Call{Exchange: x, Log: log, Config: h.guestConfig}
 	if err = i.initialise(c.Context(ctx)); err == nil {
-		err = protect("serve", func() error { return c.Serve(ctx, i) })
+		err = protect("serve", func() error { return c.Serve(ctx, i.mod) })
 	}
 	return errors.Join(err, i.close(context.WithoutCancel(ctx)))
 }

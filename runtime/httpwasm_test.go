@@ -11,9 +11,8 @@ import (
 
 	"google.golang.org/protobuf/types/known/durationpb"
 
-	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
-
 	"github.com/orla-edge/orla/internal/guests"
+	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
 	"github.com/orla-edge/orla/runtime"
 	"github.com/orla-edge/orla/runtime/httpwasm"
 )

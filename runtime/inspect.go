@@ -8,9 +8,8 @@ import (
 
 	"github.com/tetratelabs/wazero"
 
-	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
-
 	"github.com/orla-edge/orla/modules"
+	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
 	"github.com/orla-edge/orla/runtime/wasm"
 )
 
@@ -59,7 +58,7 @@ func (e *Engine) Inspect(ctx context.Context, b []byte) (info Info, err error) {
 		}
 	}
 	info.Init = time.Since(began)
-	if m := i.Memory(); m != nil {
+	if m := i.mod.Memory(); m != nil {
 		info.Memory = int64(m.Size())
 	}
 	return info, nil

@@ -13,7 +13,7 @@ import (
 
 // instance is a module with a memory of its own, for one request.
 type instance struct {
-	api.Module
+	mod api.Module
 	mem *memory
 }
 
@@ -26,7 +26,7 @@ func (e *Engine) instantiate(ctx context.Context, c *code, cfg wazero.ModuleConf
 		return i.mem
 	})
 	err := protect("instantiate", func() (err error) {
-		i.Module, err = e.rt.InstantiateModule(experimental.WithMemoryAllocator(ctx, alloc), c.mod,
+		i.mod, err = e.rt.InstantiateModule(experimental.WithMemoryAllocator(ctx, alloc), c.mod,
 			cfg.WithName("").WithStartFunctions())
 		return err
 	})
@@ -39,14 +39,14 @@ func (e *Engine) instantiate(ctx context.Context, c *code, cfg wazero.ModuleConf
 
 // close frees the instance. Nobody may use its memory afterwards.
 func (i *instance) close(ctx context.Context) error {
-	err := protect("close instance", func() error { return i.Module.Close(ctx) })
+	err := protect("close instance", func() error { return i.mod.Close(ctx) })
 	i.mem.Free()
 	return err
 }
 
 // call runs an export without parameters, if there is one.
 func (i *instance) call(ctx context.Context, name string) error {
-	f := i.ExportedFunction(name)
+	f := i.mod.ExportedFunction(name)
 	if f == nil {
 		return nil
 	}

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
-
 	"github.com/orla-edge/orla/runtime/wasm"
 )
 

@@ -17,9 +17,8 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
-	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
-
 	"github.com/orla-edge/orla/internal/guests"
+	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
 	"github.com/orla-edge/orla/runtime"
 	"github.com/orla-edge/orla/telemetry"
 )
@@ -145,8 +144,13 @@ func TestFiles(t *testing.T) {
 		file("/hello.txt", "hello"), file("/lib/b.py", "b"), file("/lib/a.py", "a"), file("/lib/deep/c.py", ""),
 	}}).Handler("/*", ""))
 	for _, c := range []struct{ query, want string }{
-		{"/cat?/hello.txt", "hello"}, {"/cat?/lib/a.py", "a"}, {"/cat?/lib/../hello.txt", "hello"}, {"/cat?hello.txt", "hello"},
-		{"/cat?/lib/deep/c.py", ""}, {"/ls?/", "hello.txt\nlib\n"}, {"/ls?/lib", "a.py\nb.py\ndeep\n"},
+		{"/cat?/hello.txt", "hello"},
+		{"/cat?/lib/a.py", "a"},
+		{"/cat?/lib/../hello.txt", "hello"},
+		{"/cat?hello.txt", "hello"},
+		{"/cat?/lib/deep/c.py", ""},
+		{"/ls?/", "hello.txt\nlib\n"},
+		{"/ls?/lib", "a.py\nb.py\ndeep\n"},
 		{"/change", "create refused\nwrite refused\nremove refused\noutside refused\n"},
 	} {
 		if got := get(t, url+c.query); got.StatusCode != 200 || got.body != c.want {

@@ -15,10 +15,9 @@ import (
 
 	"google.golang.org/protobuf/types/known/durationpb"
 
-	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
-
 	"github.com/orla-edge/orla/internal/guests"
 	"github.com/orla-edge/orla/modules"
+	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
 	"github.com/orla-edge/orla/runtime"
 )
 

@@ -9,9 +9,8 @@ import (
 
 	"github.com/tetratelabs/wazero"
 
-	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
-
 	"github.com/orla-edge/orla/modules"
+	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
 	"github.com/orla-edge/orla/runtime/host"
 	"github.com/orla-edge/orla/runtime/httpwasm"
 	"github.com/orla-edge/orla/runtime/wasm"

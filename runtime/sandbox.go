@@ -95,7 +95,7 @@ func sandbox(ctx context.Context, cfg wazero.ModuleConfig) wazero.ModuleConfig {
 // _initialize of a reactor, or _start of a handler that was built as a command.
 func (i *instance) initialise(ctx context.Context) error {
 	for _, name := range []string{"_initialize", "_start"} {
-		if i.ExportedFunction(name) != nil {
+		if i.mod.ExportedFunction(name) != nil {
 			return i.call(ctx, name)
 		}
 	}

@@ -3,7 +3,9 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -15,29 +17,34 @@ import (
 )
 
 // The node calls the handler, never main: what has to be set up is set up here.
-func init() { //nolint:gochecknoinits // the node runs init, and never main
-	slog.SetDefault(slog.New(guest.LogHandler()))
-	guest.Handle(newHandler(os.Getenv("GREETING")))
+func init() {
+	log := slog.New(guest.LogHandler())
+	guest.Handle(newHandler(os.Getenv("GREETING"), log))
 }
 
 func main() {}
 
 // newHandler returns the app. It knows nothing of WebAssembly.
-func newHandler(greeting string) http.Handler {
+func newHandler(greeting string, log *slog.Logger) http.Handler {
 	if greeting == "" {
 		greeting = "hello"
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprintln(w, "try /hello/NAME, POST /sum, /count and POST /upper")
+		_, _ = fmt.Fprintln(w, "try /hello/NAME, POST /sum, /count and POST /upper")
 	})
 	mux.HandleFunc("GET /hello/{name}", func(w http.ResponseWriter, r *http.Request) {
-		slog.Info("greeting", "name", r.PathValue("name"))
-		fmt.Fprintf(w, "%s, %s\n", greeting, r.PathValue("name"))
+		log.Info("greeting", "name", r.PathValue("name"))
+		_, _ = fmt.Fprintf(w, "%s, %s\n", greeting, r.PathValue("name"))
 	})
 	mux.HandleFunc("POST /sum", sum)
 	mux.HandleFunc("GET /count", count)
-	mux.HandleFunc("POST /upper", upper)
+	mux.HandleFunc("POST /upper", func(w http.ResponseWriter, r *http.Request) {
+		if err := upper(w, r); err != nil {
+			log.Warn("reading the body failed", "error", err)
+			panic(http.ErrAbortHandler) // the client sees that the answer is cut short
+		}
+	})
 	return mux
 }
 
@@ -63,32 +70,32 @@ func count(w http.ResponseWriter, _ *http.Request) {
 		if n > 0 {
 			time.Sleep(200 * time.Millisecond)
 		}
-		fmt.Fprintf(w, "data: %d\n\n", n+1)
-		_ = http.NewResponseController(w).Flush() // nothing to do about a client that has gone
+		if _, err := fmt.Fprintf(w, "data: %d\n\n", n+1); err != nil {
+			return
+		}
+		if err := http.NewResponseController(w).Flush(); err != nil {
+			return
+		}
 	}
 }
 
 // upper answers while it is still reading: memory stays small, however long the body.
-func upper(w http.ResponseWriter, r *http.Request) {
+func upper(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	buf := make([]byte, 16<<10)
 	for {
-		n, err := r.Body.Read(buf)
-		for i, c := range buf[:n] {
-			if c >= 'a' && c <= 'z' {
-				buf[i] = c - 'a' + 'A'
-			}
+		n, readErr := r.Body.Read(buf)
+		if _, err := w.Write(bytes.ToUpper(buf[:n])); err != nil {
+			return err
 		}
-		if _, err := w.Write(buf[:n]); err != nil {
-			return
+		if err := http.NewResponseController(w).Flush(); err != nil {
+			return err
 		}
-		_ = http.NewResponseController(w).Flush() // as above
-		if err == io.EOF {
-			return
+		if errors.Is(readErr, io.EOF) {
+			return nil
 		}
-		if err != nil {
-			slog.Warn("reading the body failed", "error", err)
-			panic(http.ErrAbortHandler)
+		if readErr != nil {
+			return readErr
 		}
 	}
 }

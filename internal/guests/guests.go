@@ -9,12 +9,12 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -39,13 +39,15 @@ func buildGo(t testing.TB, dir string, flags ...string) []byte {
 	inputs = append(inputs, goFiles(t, filepath.Join(root, "guest"))...)
 	inputs = append(inputs, filepath.Join(root, "go.sum"))
 	key := append([]string{runtime.Version()}, flags...)
-	return cached(t, key, inputs, func(out string) *exec.Cmd {
+	wasm := cached(t, key, inputs, func(out string) *exec.Cmd {
 		args := append([]string{"build", "-o", out}, flags...)
 		cmd := exec.CommandContext(t.Context(), "go", append(args, ".")...)
 		cmd.Dir = filepath.Join(root, dir)
 		cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false")
 		return cmd
 	})
+	Warm(t, wasm)
+	return wasm
 }
 
 // C returns the wasip1 program in the C file at path, which is relative to the
@@ -74,6 +76,7 @@ func Python(t testing.TB) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
+	Warm(t, b)
 	return b
 }
 
@@ -135,8 +138,10 @@ func cached(t testing.TB, words, inputs []string, build func(out string) *exec.C
 	if err != nil {
 		t.Fatal(err)
 	}
-	tmp.Close()
-	defer os.Remove(tmp.Name())
+	if err := tmp.Close(); err != nil {
+		t.Fatal(err)
+	}
+	defer os.Remove(tmp.Name()) //nolint:errcheck // it has been renamed, or the test has failed
 	cmd := build(tmp.Name())
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("guests: %s: %v\n%s", cmd, err, bytes.TrimSpace(out))
@@ -167,23 +172,17 @@ func cacheDir(t testing.TB) string {
 // key hashes what a build depends on.
 func key(t testing.TB, words, inputs []string) string {
 	t.Helper()
-	h := sha256.New()
-	fmt.Fprintf(h, "%q\n", words)
+	sums := []string{fmt.Sprintf("%q", words)}
 	slices.Sort(inputs)
 	for _, name := range inputs {
-		f, err := os.Open(name)
+		b, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		content := sha256.New()
-		_, err = io.Copy(content, f)
-		f.Close()
-		if err != nil {
-			t.Fatal(err)
-		}
-		fmt.Fprintf(h, "%s %x\n", filepath.Base(name), content.Sum(nil))
+		sums = append(sums, fmt.Sprintf("%s %x", filepath.Base(name), sha256.Sum256(b)))
 	}
-	return hex.EncodeToString(h.Sum(nil)[:16])
+	sum := sha256.Sum256([]byte(strings.Join(sums, "\n")))
+	return hex.EncodeToString(sum[:16])
 }
 
 // CompileCache returns a folder in which tests may keep compiled code, so that a large

@@ -69,8 +69,12 @@ func TestEnvPaths(t *testing.T) {
 
 func TestServerName(t *testing.T) {
 	for _, c := range []struct{ host, scheme, name, port string }{
-		{"a.example", "http", "a.example", "80"}, {"a.example", "https", "a.example", "443"}, {"a.example:8080", "http", "a.example", "8080"},
-		{"[::1]", "http", "[::1]", "80"}, {"[::1]:8080", "http", "[::1]", "8080"}, {"", "http", "", "80"},
+		{"a.example", "http", "a.example", "80"},
+		{"a.example", "https", "a.example", "443"},
+		{"a.example:8080", "http", "a.example", "8080"},
+		{"[::1]", "http", "[::1]", "80"},
+		{"[::1]:8080", "http", "[::1]", "8080"},
+		{"", "http", "", "80"},
 	} {
 		if name, port := serverName(c.host, c.scheme); name != c.name || port != c.port {
 			t.Errorf("serverName(%q, %s) = %q, %q, want %q, %q", c.host, c.scheme, name, port, c.name, c.port)

@@ -83,11 +83,11 @@ func (h *Head) add(line []byte) error {
 	case "Status":
 		return h.status(value)
 	case "Content-Length":
-		if n, err := strconv.ParseUint(value, 10, 63); err != nil || h.Header[name] != nil {
+		n, err := strconv.ParseUint(value, 10, 63)
+		if err != nil || h.Header[name] != nil {
 			return fmt.Errorf("%w: Content-Length %q", ErrHead, value)
-		} else {
-			value = strconv.FormatUint(n, 10)
 		}
+		value = strconv.FormatUint(n, 10)
 	case "Content-Type", "Location":
 		if h.Header[name] != nil {
 			return fmt.Errorf("%w: more than one %s", ErrHead, name)

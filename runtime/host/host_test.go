@@ -143,8 +143,15 @@ func TestCheckField(t *testing.T) {
 		name, value string
 		ok          bool
 	}{
-		{"X-A", "1", true}, {"x", "", true}, {"X-A", "a\tb ü", true}, {"", "1", false}, {"a b", "1", false}, {"a:", "1", false},
-		{"a", "b\nc", false}, {"a", "b\rc", false}, {"a", "b\x00", false},
+		{"X-A", "1", true},
+		{"x", "", true},
+		{"X-A", "a\tb ü", true},
+		{"", "1", false},
+		{"a b", "1", false},
+		{"a:", "1", false},
+		{"a", "b\nc", false},
+		{"a", "b\rc", false},
+		{"a", "b\x00", false},
 	} {
 		if err := host.CheckField(c.name, c.value); (err == nil) != c.ok || err != nil && !errors.Is(err, host.ErrField) {
 			t.Errorf("CheckField(%q, %q) = %v, want ok = %v", c.name, c.value, err, c.ok)
@@ -180,7 +187,7 @@ func TestLines(t *testing.T) {
 		{"not UTF-8", []string{"a\xffb\n"}, []string{"a\ufffdb"}},
 	} {
 		var got []string
-		logger := slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		logger := slog.New(slog.NewTextHandler(new(bytes.Buffer), &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 			if a.Key == slog.MessageKey {
 				got = append(got, a.Value.String())
 			}

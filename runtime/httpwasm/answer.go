@@ -115,8 +115,10 @@ type recorder struct {
 	wrote bool
 }
 
+// Header implements [http.ResponseWriter].
 func (w *recorder) Header() http.Header { return w.a.header }
 
+// WriteHeader implements [http.ResponseWriter]. Informational statuses are dropped.
 func (w *recorder) WriteHeader(status int) {
 	if w.wrote || status < 200 {
 		return
@@ -128,6 +130,7 @@ func (w *recorder) WriteHeader(status int) {
 	}
 }
 
+// Write implements [http.ResponseWriter].
 func (w *recorder) Write(p []byte) (int, error) {
 	w.WriteHeader(http.StatusOK)
 	n, err := w.a.write(p)

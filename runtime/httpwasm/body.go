@@ -2,6 +2,7 @@ package httpwasm
 
 import (
 	"bytes"
+	"errors"
 	"io"
 
 	"github.com/orla-edge/orla/runtime/host"
@@ -26,7 +27,7 @@ func (b *requestBody) read(p []byte, keep bool) (n int, eof bool) {
 		b.kept = append(b.kept, p[:n]...)
 	}
 	switch {
-	case err == io.EOF:
+	case errors.Is(err, io.EOF):
 		return n, true
 	case err != nil:
 		trap(err)

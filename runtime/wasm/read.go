@@ -1,6 +1,7 @@
 package wasm
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -63,6 +64,7 @@ var sectionNames = [...]string{
 	"export", "start", "element", "code", "data", "datacount", "tag",
 }
 
+// section reads one section. What is wrong with its bytes is in d.err, or returned.
 func (m *Module) section(id byte, d *decoder) error {
 	if int(id) >= len(sectionNames) {
 		return fmt.Errorf("%w: section %d is not defined", ErrMalformed, id)
@@ -117,8 +119,8 @@ func readFeatures(d *decoder) []string {
 // garbage collection proposal declares recursive groups or struct types first in
 // practice, and the engine refuses what is left.
 func checkTypes(d *decoder) error {
-	if d.count() == 0 || d.err != nil {
-		return nil
+	if d.count() == 0 {
+		return d.err
 	}
 	switch d.byte() {
 	case 0x4e, 0x4f, 0x50, 0x5e, 0x5f: // rec, sub final, sub, array, struct
@@ -155,7 +157,7 @@ func (m *Module) imports(d *decoder) error {
 		default:
 			return fmt.Errorf("%w: import %q of %s", ErrMalformed, i.Name, i.Kind)
 		}
-		if err = errors.Join(d.err, err); err != nil {
+		if err = cmp.Or(err, d.err); err != nil {
 			return err
 		}
 		m.Imports = append(m.Imports, i)
@@ -169,7 +171,7 @@ func (m *Module) tables(d *decoder) error {
 			return err
 		}
 		l, err := d.limits()
-		if err = errors.Join(d.err, err); err != nil {
+		if err = cmp.Or(err, d.err); err != nil {
 			return err
 		}
 		m.Tables = append(m.Tables, l)
@@ -180,7 +182,7 @@ func (m *Module) tables(d *decoder) error {
 func (m *Module) memories(d *decoder) error {
 	for range d.count() {
 		l, err := d.limits()
-		if err = errors.Join(d.err, err); err != nil {
+		if err = cmp.Or(err, d.err); err != nil {
 			return err
 		}
 		if err := m.setMemory(l); err != nil {
@@ -309,10 +311,9 @@ func (d *decoder) valType() error {
 // threads and memory64 proposals).
 func (d *decoder) limits() (Limits, error) {
 	flags := d.byte()
-	if d.err != nil {
-		return Limits{}, nil
-	}
 	switch {
+	case d.err != nil:
+		return Limits{}, d.err
 	case flags&0x4 != 0:
 		return Limits{}, &FeatureError{Feature: Memory64}
 	case flags&0x2 != 0:

@@ -61,8 +61,14 @@ func TestRead(t *testing.T) {
 		Imports: []wasm.Import{{Module: "env", Name: "f"}}, Exports: []wasm.Export{{Name: "_start"}},
 		Memory: &wasm.Limits{Min: 2}, Tables: []wasm.Limits{{Min: 1, Max: 2, HasMax: true}}, Functions: 1, Features: []string{"simd12"},
 		Sections: []wasm.Section{
-			{Name: "type", Size: 4}, {Name: "import", Size: 9}, {Name: "function", Size: 2}, {Name: "table", Size: 5}, {Name: "memory", Size: 3},
-			{Name: "export", Size: 10}, {Name: "code", Size: 4}, {Name: "target_features", Custom: true, Size: 25},
+			{Name: "type", Size: 4},
+			{Name: "import", Size: 9},
+			{Name: "function", Size: 2},
+			{Name: "table", Size: 5},
+			{Name: "memory", Size: 3},
+			{Name: "export", Size: 10},
+			{Name: "code", Size: 4},
+			{Name: "target_features", Custom: true, Size: 25},
 		},
 	}
 	if diff := cmp.Diff(want, m); diff != "" {
