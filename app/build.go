@@ -19,6 +19,7 @@ func runBuild(ctx context.Context, dir, command string, stdout, stderr io.Writer
 	ownGroup(cmd)
 	err := cmd.Run()
 	if ctx.Err() != nil {
+		endGroup(cmd)
 		return fmt.Errorf("run build command %q: %w", command, ctx.Err())
 	}
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {

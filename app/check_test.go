@@ -1,8 +1,10 @@
 package app_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -71,5 +73,46 @@ func TestCheck(t *testing.T) {
 				t.Errorf("Check says\n%s\nwant\n%s", got, want)
 			}
 		})
+	}
+}
+
+// The messages are release's own; where they point is app's part.
+func TestCheckPlacesWhatReleaseFinds(t *testing.T) {
+	dir := tree(t, map[string]string{"a.wasm": moduleBytes, "orla.toml": `name = "Shop"
+hosts = [
+  "a.example",
+  "bad host",
+]
+
+[functions.api]
+module = "a.wasm"
+routes = [
+  "/ok",
+  "/{bad",
+]
+
+[[routes]]
+match = { path = "/x", methods = ["GET", "BAD METHOD"] }
+respond = {}
+
+[[routes]]
+respond = {
+  status = 99 }
+
+[[routes]]
+match = { path = "/z" }
+function = "apj"
+`})
+	err := app.Check(t.Context(), dir)
+	problems, ok := errors.AsType[app.Problems](err)
+	if !ok {
+		t.Fatalf("Check = %v", err)
+	}
+	var lines []int
+	for _, p := range problems {
+		lines = append(lines, p.Line)
+	}
+	if want := []int{1, 4, 11, 15, 20, 24}; !slices.Equal(lines, want) {
+		t.Errorf("problems in lines %v, want %v:\n%v", lines, want, err)
 	}
 }

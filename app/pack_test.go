@@ -377,12 +377,15 @@ func TestBuild(t *testing.T) {
 		}
 	})
 	t.Run("ends with all it started", func(t *testing.T) {
-		dir := tree(t, file("sleep 600 & echo started; wait"))
+		dir := tree(t, file("(trap 'echo > ended; exit' TERM; echo started; while :; do sleep 0.01; done) & wait"))
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		_, err := app.Pack(ctx, app.Options{Path: dir, Build: true, Stdout: writerFunc(func([]byte) { cancel() })})
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("Pack says %v, want canceled", err)
+		}
+		if _, err := os.Stat(filepath.Join(dir, "ended")); err != nil {
+			t.Errorf("what the command had started was not ended: %v", err)
 		}
 	})
 }
