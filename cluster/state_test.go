@@ -3,6 +3,7 @@ package cluster
 import (
 	"bytes"
 	"crypto/sha256"
+	"errors"
 	"testing"
 )
 
@@ -50,5 +51,22 @@ func TestWholeCutsAnUnfinishedBatch(t *testing.T) {
 				t.Errorf("whole = %d messages up to %d, want %d up to %d", len(got), last, tt.want, tt.wantLast)
 			}
 		})
+	}
+}
+
+func TestEveryFlippedBitOfAStateIsRefused(t *testing.T) {
+	b := state{pos: position{created: 1 << 60, seq: 9}, entries: table{
+		"head.shop": {Key: "head.shop", Value: []byte("value"), Revision: 3},
+		"host.x":    {Key: "host.x", Value: []byte("shop"), Revision: 9},
+	}}.encode()
+	if _, err := decodeState(b); err != nil {
+		t.Fatal(err)
+	}
+	for i := range len(b) * 8 {
+		b[i/8] ^= 1 << (i % 8)
+		if s, err := decodeState(b); !errors.Is(err, errState) {
+			t.Errorf("bit %d of byte %d: %+v, %v, want errState", i%8, i/8, s, err)
+		}
+		b[i/8] ^= 1 << (i % 8)
 	}
 }

@@ -1,6 +1,8 @@
 package cluster
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -126,5 +128,25 @@ func TestForeignMessagesAreRefused(t *testing.T) {
 				t.Errorf("parse = %v, want %q", err, tt.want)
 			}
 		})
+	}
+}
+
+// A List that asks a node whose sync lags behind the register waits for it: it
+// never answers with what was true before the call.
+func TestListWaitsForTheSync(t *testing.T) {
+	n := start(t, t.TempDir())
+	n.must(put("k", "v", 0))
+	edge := newNode(t, Config{Dir: t.TempDir()})
+	reg := n.status.Load().reg
+	edge.status.Store(&status{reg: reg})
+	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if got, err := edge.List(short, ""); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("List behind the register = %v, %v, want ErrUnavailable", got, err)
+	}
+	s := &session{c: edge.Cluster, reg: reg}
+	must(t, s.resume(t.Context()))
+	if got, err := edge.List(t.Context(), ""); err != nil || len(got) != 1 || string(got[0].Value) != "v" {
+		t.Errorf("List = %v, %v, want k", got, err)
 	}
 }
