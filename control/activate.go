@@ -85,7 +85,7 @@ func (s *Service) prepare(ctx context.Context, head *orlav1.Head) (*dispatch.Rel
 		return nil, err
 	}
 	return s.cfg.Dispatcher.Build(ctx, dispatch.Spec{
-		Number: live.GetNumber(), Digest: digest, Created: live.GetCreated().AsTime(), Manifest: m,
+		Number: live.GetNumber(), Digest: digest, Since: head.GetChanged().AsTime(), Manifest: m,
 	})
 }
 

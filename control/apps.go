@@ -144,13 +144,13 @@ func (s *Service) Rollback(ctx context.Context, req *connect.Request[orlav1.Roll
 	if err != nil {
 		return nil, callError(fmt.Errorf("release %d of %q: %w", target.GetNumber(), name, err))
 	}
-	built, err := s.cfg.Dispatcher.Build(ctx, dispatch.Spec{Number: target.GetNumber(), Digest: digest, Created: target.GetCreated().AsTime(), Manifest: m})
-	if err != nil {
-		return nil, callError(err)
-	}
 	from := head.GetLive()
 	head.Live = target.GetNumber()
 	stamp(ctx, head)
+	built, err := s.cfg.Dispatcher.Build(ctx, dispatch.Spec{Number: target.GetNumber(), Digest: digest, Since: head.GetChanged().AsTime(), Manifest: m})
+	if err != nil {
+		return nil, callError(err)
+	}
 	now, err := s.commit(ctx, move{head: head, revision: revision, manifest: m, digest: digest, before: live.GetHosts(), started: started}, built)
 	if err != nil {
 		return nil, callError(err)

@@ -169,7 +169,7 @@ func (d *deploy) run() error {
 	}
 	created := timestamppb.Now()
 	number := nextNumber(mv.head)
-	built, err := d.s.cfg.Dispatcher.Build(d.ctx, dispatch.Spec{Number: number, Digest: digest, Created: created.AsTime(), Manifest: m})
+	built, err := d.s.cfg.Dispatcher.Build(d.ctx, dispatch.Spec{Number: number, Digest: digest, Since: created.AsTime(), Manifest: m})
 	if err != nil {
 		return err
 	}

@@ -51,7 +51,7 @@ type host struct {
 type Spec struct {
 	Number   uint64
 	Digest   modules.Digest
-	Created  time.Time // Last-Modified of the site's files
+	Since    time.Time // when it was made live: Last-Modified of the site's files
 	Manifest *orlav1.Manifest
 }
 
@@ -153,7 +153,7 @@ func (b *builder) site() error {
 		return nil
 	}
 	s, err := site.New(site.Config{
-		Site: b.spec.Manifest.GetSite(), Modified: b.spec.Created,
+		Site: b.spec.Manifest.GetSite(), Modified: b.spec.Since,
 		Blobs: b.d.cfg.Blobs, Cache: b.d.cfg.Cache, Logger: b.d.cfg.Logger,
 	})
 	if err != nil {
