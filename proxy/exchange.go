@@ -80,8 +80,8 @@ func (x *exchange) takeBody() {
 	// connection's next octets are the body's.
 	x.upgrade = ""
 	if x.r.ProtoMajor == 1 {
-		// Without it, net/http reads the request to its end before it lets an
-		// answer begin. Writers that cannot do it have no such rule.
+		// What net/http asks of those who read and write at the same time. Writers
+		// that cannot do it have no rule against that.
 		_ = x.rc.EnableFullDuplex()
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -44,7 +45,7 @@ func (x *exchange) fail(err error) {
 	status, phrase := x.phrase(err)
 	h := x.w.Header()
 	if status == http.StatusServiceUnavailable {
-		h.Set("Retry-After", strconv.Itoa(int(x.p.c.HealthInterval.Seconds())+1))
+		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(x.p.c.HealthInterval.Seconds()))))
 	}
 	if x.r.ProtoMajor == 1 && !x.body.drained() {
 		h.Set("Connection", "close") // what is left must not be read as a request

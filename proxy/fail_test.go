@@ -384,6 +384,7 @@ func (c changes) Handle(_ context.Context, r slog.Record) error {
 
 func TestActiveHealth(t *testing.T) {
 	var sick atomic.Bool
+	sick.Store(true)
 	var asked atomic.Pointer[http.Request]
 	base := upstreamAt(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/app/healthz" {
@@ -395,7 +396,7 @@ func TestActiveHealth(t *testing.T) {
 		}
 	})
 	log := changes{slog.DiscardHandler, make(chan string, 10)}
-	n := nodeWith(t, Config{Proxy: &orlav1.Proxy{Health: "/healthz?full=1"}, HealthInterval: 200 * time.Millisecond, Logger: slog.New(log)}, base+"/app")
+	n := nodeWith(t, Config{Proxy: &orlav1.Proxy{Health: "/healthz?full=1"}, HealthInterval: time.Second, Logger: slog.New(log)}, base+"/app")
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -405,7 +406,6 @@ func TestActiveHealth(t *testing.T) {
 	})
 	defer wg.Wait()
 	defer cancel()
-	sick.Store(true)
 	if got := <-log.heard; got != "upstream fails its health checks" {
 		t.Fatalf("heard %q", got)
 	}

@@ -26,9 +26,10 @@ func TestEachAttemptIsASpanUnderTheRequests(t *testing.T) {
 	spans := tracetest.NewSpanRecorder()
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans))
 	var seen trace.SpanContext
+	var state string
 	good := upstreamAt(t, func(w http.ResponseWriter, r *http.Request) {
 		ctx := propagation.TraceContext{}.Extract(context.Background(), propagation.HeaderCarrier(r.Header))
-		seen = trace.SpanContextFromContext(ctx)
+		seen, state = trace.SpanContextFromContext(ctx), r.Header.Get("Tracestate")
 	})
 	p, err := New(Config{Proxy: &orlav1.Proxy{To: []string{"http://" + deadAddress(t), good}}, TracerProvider: provider})
 	if err != nil {
@@ -39,6 +40,7 @@ func TestEachAttemptIsASpanUnderTheRequests(t *testing.T) {
 	ctx, parent := provider.Tracer("server").Start(t.Context(), "GET /")
 	r := httptest.NewRequestWithContext(ctx, "GET", "/a?secret=1", nil)
 	r.Header.Set("Traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+	r.Header.Set("Tracestate", "theirs=1")
 	p.ServeHTTP(httptest.NewRecorder(), r)
 	parent.End()
 	ended := spans.Ended()
@@ -60,6 +62,9 @@ func TestEachAttemptIsASpanUnderTheRequests(t *testing.T) {
 	}
 	if seen.SpanID() != ended[1].SpanContext().SpanID() || seen.TraceID() != parent.SpanContext().TraceID() {
 		t.Errorf("the upstream's parent is %v, want the second attempt's span", seen.SpanID())
+	}
+	if state != "" {
+		t.Errorf("the upstream got the tracestate %q of another trace", state)
 	}
 	for _, want := range []attribute.KeyValue{attribute.Int("http.response.status_code", 200), attribute.Int("http.request.resend_count", 1), attribute.String("http.request.method", "GET")} {
 		if !hasAttribute(ended[1], want) {

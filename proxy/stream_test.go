@@ -2,12 +2,9 @@ package proxy
 
 import (
 	"bufio"
-	"bytes"
-	"context"
 	"crypto/x509"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httptrace"
@@ -16,9 +13,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
-
-	"github.com/coder/websocket"
 
 	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
 )
@@ -142,108 +136,6 @@ func TestBytesOfKnownLengthDoNotWait(t *testing.T) {
 	expect(t, res.Body, "world")
 }
 
-func TestWebSocket(t *testing.T) {
-	n := nodeWith(t, Config{}, upstreamAt(t, func(w http.ResponseWriter, r *http.Request) {
-		c, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"echo"}})
-		if err != nil {
-			return
-		}
-		defer c.CloseNow()
-		c.SetReadLimit(1 << 20)
-		for {
-			kind, p, err := c.Read(r.Context())
-			if err != nil || c.Write(r.Context(), kind, p) != nil {
-				return
-			}
-		}
-	}))
-	c, res, err := websocket.Dial(t.Context(), n.URL+"/socket?a=1", &websocket.DialOptions{Subprotocols: []string{"echo"}, HTTPClient: n.Client()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.CloseNow()
-	if c.Subprotocol() != "echo" || res.Header.Get("Server") != "orla" {
-		t.Errorf("subprotocol %q, header %v", c.Subprotocol(), res.Header)
-	}
-	c.SetReadLimit(1 << 20)
-	for _, size := range []int{0, 1, 125, 126, 70_000, 500_000} {
-		sent := bytes.Repeat([]byte{'x'}, size)
-		if err := c.Write(t.Context(), websocket.MessageBinary, sent); err != nil {
-			t.Fatal(err)
-		}
-		if _, got, err := c.Read(t.Context()); err != nil || !bytes.Equal(got, sent) {
-			t.Fatalf("%d bytes came back of %d, %v", len(got), size, err)
-		}
-	}
-	if err := c.Close(websocket.StatusNormalClosure, ""); err != nil {
-		t.Errorf("Close: %v", err)
-	}
-	if record := n.record(t); record.Err != nil {
-		t.Errorf("cause = %v", record.Err)
-	}
-}
-
-func TestUpgradeKeepsEarlyBytesAndHalfClose(t *testing.T) {
-	n := nodeWith(t, Config{}, rawUpstream(t, func(c net.Conn) {
-		r := bufio.NewReader(c)
-		if _, err := http.ReadRequest(r); err != nil {
-			return
-		}
-		_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\nhi ")
-		_, _ = io.Copy(c, r) // to the client's end
-		_, _ = io.WriteString(c, " bye")
-	}))
-	c := n.dial(t)
-	write(t, c, "GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nearly")
-	r := bufio.NewReader(c)
-	res, err := http.ReadResponse(r, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if res.StatusCode != 101 || res.Header.Get("Upgrade") != "echo" {
-		t.Fatalf("status %d, header %v", res.StatusCode, res.Header)
-	}
-	expect(t, r, "hi early")
-	if err := c.(*net.TCPConn).CloseWrite(); err != nil {
-		t.Fatal(err)
-	}
-	expect(t, r, " bye")
-	if _, err := r.ReadByte(); err != io.EOF {
-		t.Errorf("after the end: %v, want EOF", err)
-	}
-	if record := n.record(t); record.Err != nil {
-		t.Errorf("cause = %v", record.Err)
-	}
-}
-
-func TestSwitchedConnectionEndsWithTheContext(t *testing.T) {
-	n := nodeWith(t, Config{}, rawUpstream(t, func(c net.Conn) {
-		answerWith("HTTP/1.1 101 x\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")(c)
-		_, _ = io.Copy(io.Discard, c)
-	}))
-	base, stop := context.WithCancel(t.Context())
-	defer stop()
-	inner := n.Config.Handler
-	n.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { inner.ServeHTTP(w, r.WithContext(base)) })
-	c := n.dial(t)
-	write(t, c, "GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
-	expect(t, c, "HTTP/1.1 101 Switching Protocols\r\n")
-	stop()
-	_, _ = io.Copy(io.Discard, c) // ends
-	n.record(t)
-}
-
-func TestRefusedUpgradePasses(t *testing.T) {
-	n := nodeWith(t, Config{}, upstreamAt(t, func(w http.ResponseWriter, r *http.Request) {
-		w.WriteHeader(http.StatusForbidden)
-		fmt.Fprint(w, r.Header.Get("Upgrade"))
-	}))
-	res := exchangeRaw(t, n, "GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
-	if body, err := io.ReadAll(res.Body); err != nil || res.StatusCode != 403 || string(body) != "echo" {
-		t.Errorf("status %d, body %q, %v", res.StatusCode, body, err)
-	}
-}
-
 // zeros is an endless body that notes the highest heap it has seen.
 type zeros struct {
 	left int64
@@ -266,7 +158,7 @@ func (z *zeros) Read(p []byte) (int, error) {
 }
 
 func TestLargeUploadNeedsLittleMemory(t *testing.T) {
-	const size = 100 << 20
+	const size = 100 << 20 // once; the other way of framing shows the same with less
 	n := nodeWith(t, Config{}, upstreamAt(t, func(w http.ResponseWriter, r *http.Request) {
 		got, err := io.Copy(io.Discard, r.Body)
 		fmt.Fprint(w, got, err)
@@ -274,7 +166,7 @@ func TestLargeUploadNeedsLittleMemory(t *testing.T) {
 	var before runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
-	for _, length := range []int64{size, -1} {
+	for length, size := range map[int64]int64{size: size, -1: size / 10} {
 		body := &zeros{left: size}
 		req, err := http.NewRequestWithContext(t.Context(), "PUT", n.URL, body)
 		if err != nil {
@@ -287,7 +179,7 @@ func TestLargeUploadNeedsLittleMemory(t *testing.T) {
 		}
 		answer, err := io.ReadAll(res.Body)
 		res.Body.Close()
-		if err != nil || string(answer) != fmt.Sprint(int64(size), nil) {
+		if err != nil || string(answer) != fmt.Sprint(size, nil) {
 			t.Errorf("upstream read %s, %v; want %d", answer, err, size)
 		}
 		if body.peak > before.HeapAlloc+16<<20 {
@@ -390,30 +282,25 @@ func TestEarlyAnswerToAnUpload(t *testing.T) {
 		_ = http.NewResponseController(w).EnableFullDuplex()
 		w.WriteHeader(http.StatusRequestEntityTooLarge)
 	}))
-	c := n.dial(t)
-	// The client waits in the middle of its body.
-	write(t, c, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\nhello")
-	res, err := http.ReadResponse(bufio.NewReader(c), nil)
-	if err != nil {
-		t.Fatal(err)
+	for _, length := range []string{"1000", "1000000"} {
+		t.Run(length, func(t *testing.T) {
+			c := n.dial(t)
+			// The client waits in the middle of its body.
+			write(t, c, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: "+length+"\r\n\r\nhello")
+			res, err := http.ReadResponse(bufio.NewReader(c), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer res.Body.Close()
+			if res.StatusCode != http.StatusRequestEntityTooLarge || !res.Close {
+				t.Errorf("status %d, close %v; want 413 and the connection's end", res.StatusCode, res.Close)
+			}
+			n.record(t) // the handler has returned although the body has not ended
+			if rest, err := io.ReadAll(c); err != nil || len(rest) != 0 {
+				t.Errorf("after the answer came %q, %v; want the connection's end", rest, err)
+			}
+		})
 	}
-	defer res.Body.Close()
-	if res.StatusCode != http.StatusRequestEntityTooLarge || !res.Close {
-		t.Errorf("status %d, close %v; want 413 and the connection's end", res.StatusCode, res.Close)
-	}
-	n.record(t) // the handler has returned although the body has not ended
-}
-
-func TestSlowClientIsNotASlowUpstream(t *testing.T) {
-	n := nodeWith(t, Config{Timeout: 100 * time.Millisecond}, upstreamAt(t, func(w http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body)
-		_, _ = w.Write(body)
-	}))
-	c := n.dial(t)
-	write(t, c, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nhello")
-	time.Sleep(300 * time.Millisecond) // what a slow client is made of
-	write(t, c, "world")
-	expect(t, c, "HTTP/1.1 200 OK\r\n")
 }
 
 func TestBodylessAnswers(t *testing.T) {
