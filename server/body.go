@@ -93,22 +93,12 @@ func (b *body) setLocked(t time.Time) {
 	_ = b.w.SetReadDeadline(t) // fails if the connection is gone, and then reading does as well
 }
 
-// release ends the minimum rate: the handler sets deadlines itself.
+// release ends the minimum rate: the handler sets deadlines itself, or has
+// returned. From then on the body touches none; the one in force stays.
 func (b *body) release() {
 	b.mu.Lock()
 	b.free = true
 	b.mu.Unlock()
-}
-
-// finish bounds the reading that net/http does of what the handler has left, and
-// sees to it that no deadline is touched when the handler has returned.
-func (b *body) finish(hijacked bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if !b.free && b.ReadCloser != nil && !hijacked {
-		b.setLocked(time.Now().Add(b.grace / 4))
-	}
-	b.free = true
 }
 
 // read returns how many bytes were read.

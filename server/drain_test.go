@@ -3,6 +3,7 @@ package server
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -38,7 +39,7 @@ func TestDrainLosesNothing(t *testing.T) {
 			var ok, refused atomic.Int64
 			for range rounds {
 				hammer := &hammer{accepted: map[string]bool{}, answered: map[string]bool{}, failed: map[string]error{}}
-				srv := start(t, Config{Handler: hammer})
+				srv := start(t, Config{Handler: hammer, DrainIdle: 2 * time.Second})
 				var wg sync.WaitGroup
 				for i := range clients {
 					client := srv.client(t, tt.proto)
@@ -52,7 +53,7 @@ func TestDrainLosesNothing(t *testing.T) {
 						refused.Add(1)
 					})
 				}
-				await(t, func() bool { return hammer.count() > 20*clients })
+				await(t, func() bool { return hammer.count() > 5*clients })
 				srv.stop()
 				<-srv.done
 				wg.Wait()
@@ -147,6 +148,7 @@ func (h *hammer) send(ctx context.Context, client *http.Client, url string, work
 		h.mu.Lock()
 		h.answered[id] = true
 		h.mu.Unlock()
+		time.Sleep(time.Duration(worker) * 5 * time.Millisecond) // so that some connections are idle
 	}
 }
 
@@ -155,6 +157,28 @@ func (h *hammer) send(ctx context.Context, client *http.Client, url string, work
 func notProcessed(err error) bool {
 	return strings.Contains(err.Error(), "GOAWAY") || strings.Contains(err.Error(), "REFUSED_STREAM") ||
 		strings.Contains(err.Error(), "client connection lost") || strings.Contains(err.Error(), "graceful shutdown")
+}
+
+// A connection that was accepted is not idle while it shakes hands.
+func TestDrainWaitsForHandshakes(t *testing.T) {
+	srv := start(t, Config{Handler: http.HandlerFunc(echo), DrainIdle: time.Millisecond})
+	raw, err := net.Dial("tcp", srv.https)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer raw.Close()
+	raw.SetDeadline(time.Now().Add(15 * time.Second))
+	await(t, func() bool { return srv.conns.count() == 1 })
+	srv.stop()
+	await(t, srv.draining.Load)
+	time.Sleep(5 * backlogTime) // what would be closed as idle is closed by now
+	c := tls.Client(raw, &tls.Config{RootCAs: srv.roots, ServerName: "a.test", NextProtos: []string{"http/1.1"}})
+	io.WriteString(c, "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
+	got, _ := responses(t, c)
+	if len(got) != 1 || got[0].StatusCode != 200 || !got[0].Close {
+		t.Errorf("answers %v, want one with Connection: close", got)
+	}
+	wait(t, srv.done)
 }
 
 func TestDrainClosesIdleConnectionsSoon(t *testing.T) {

@@ -107,7 +107,7 @@ func (x *exchange) finish() {
 	case x.status == 0:
 		x.begin(http.StatusOK) // net/http writes it
 	}
-	x.body.finish(x.hijacked)
+	x.body.release()
 	if !abort {
 		x.guard.finish()
 	}

@@ -84,7 +84,7 @@ func TestSlowBodiesAreCut(t *testing.T) {
 		Limits: Limits{BodyGrace: 100 * time.Millisecond, BodyRate: 1000},
 	})
 	drip := func(c io.Writer) { // 100 bytes/s, until the server has had enough
-		for range 1000 {
+		for {
 			if _, err := io.WriteString(c, "1\r\nx\r\n"); err != nil {
 				return
 			}
@@ -252,29 +252,35 @@ func wait[T any](t *testing.T, c <-chan T) T {
 // A client that reads slowly but does read gets everything, far beyond the
 // stall's length.
 func TestSlowReadersAreServed(t *testing.T) {
-	const size = 12 << 20 // more than the kernel buffers
+	const (
+		size   = 32 << 20 // far more than the kernel buffers
+		pieces = 40
+	)
 	srv := start(t, Config{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = w.Write(make([]byte, size)) // in one piece
 		}),
 		Limits: Limits{WriteStall: time.Second},
 	})
-	for _, proto := range []string{"h1", "h2"} {
-		resp, err := srv.client(t, proto).Get("https://" + srv.https + "/")
-		if err != nil {
-			t.Fatal(err)
-		}
-		n := int64(0)
-		for err == nil { // 24 pieces in 1.4 s at least: more than the stall
-			var m int64
-			m, err = io.CopyN(io.Discard, resp.Body, size/24)
-			n += m
-			time.Sleep(60 * time.Millisecond)
-		}
-		resp.Body.Close()
-		if n != size || !errors.Is(err, io.EOF) {
-			t.Errorf("%s: %d bytes, %v, want %d", proto, n, err, size)
-		}
+	for proto, scheme := range map[string]string{"h1": "http", "h2": "https"} {
+		t.Run(proto, func(t *testing.T) {
+			t.Parallel()
+			resp, err := srv.client(t, proto).Get(srv.url(scheme))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			n := int64(0)
+			for err == nil { // 2 s at least: twice the stall
+				var m int64
+				m, err = io.CopyN(io.Discard, resp.Body, size/pieces)
+				n += m
+				time.Sleep(2 * time.Second / pieces)
+			}
+			if n != size || !errors.Is(err, io.EOF) {
+				t.Errorf("%d bytes, %v, want %d", n, err, size)
+			}
+		})
 	}
 }
 
