@@ -15,10 +15,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
-
 	"github.com/orla-edge/orla/guest"
 	"github.com/orla-edge/orla/internal/guests"
+	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
 	"github.com/orla-edge/orla/runtime"
 )
 

@@ -19,9 +19,10 @@ const MaxModule = 64 << 20
 
 // Blobs is where module and file contents come from: the node's store.
 type Blobs interface {
-	// Read returns the content of d, verified, or an error if it has more than max bytes.
+	// Read returns the content of d, verified, or an error that wraps
+	// [modules.ErrTooLarge] if it has more than max bytes.
 	Read(d modules.Digest, max int64) ([]byte, error)
-	// Open opens the content of d for reading.
+	// Open opens the content of d for reading, not verified.
 	Open(d modules.Digest) (*os.File, error)
 }
 

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"crypto/sha256"
 	"errors"
 	"io"
 	"io/fs"
@@ -20,9 +21,7 @@ import (
 
 const (
 	// maxFiles is how many files a function may have.
-	maxFiles = 20_000
-	// maxFile is the largest of them in bytes.
-	maxFile = 256 << 20
+	maxFiles = 100_000
 	// maxOpen is how many of them one instance may have open at a time.
 	maxOpen = 128
 )
@@ -30,6 +29,7 @@ const (
 var (
 	errFilePath     = errors.New("the path is not a clean path below /")
 	errFileTwice    = errors.New("the path is there twice")
+	errFileDamaged  = errors.New("the stored content is damaged; deploy again")
 	errFileAsFolder = errors.New("a file stands where a folder is needed")
 )
 
@@ -53,7 +53,7 @@ type node struct {
 // newTree checks the files of a function and that their contents are there, whole.
 func newTree(files []*orlav1.File, blobs Blobs) (*tree, error) {
 	if len(files) > maxFiles {
-		return nil, &FunctionError{Field: "files", Problem: "more than 20000 files; leave out what the guest does not read"}
+		return nil, &FunctionError{Field: "files", Problem: "more than 100000 files; leave out what the guest does not read"}
 	}
 	t := &tree{blobs: blobs, nodes: map[string]*node{".": {name: ".", inode: 1, dir: true}}}
 	for _, f := range files {
@@ -79,7 +79,7 @@ func (t *tree) add(f *orlav1.File) error {
 	if err != nil {
 		return err
 	}
-	content, err := t.blobs.Read(digest, maxFile)
+	size, err := verify(t.blobs, digest)
 	if err != nil {
 		return err
 	}
@@ -87,8 +87,26 @@ func (t *tree) add(f *orlav1.File) error {
 	if err != nil {
 		return err
 	}
-	t.insert(parent, name, &node{size: int64(len(content)), digest: digest})
+	t.insert(parent, name, &node{size: size, digest: digest})
 	return nil
+}
+
+// verify reads a blob to its end and returns its size.
+func verify(blobs Blobs, d modules.Digest) (int64, error) {
+	f, err := blobs.Open(d)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close() //nolint:errcheck // only read
+	sum := sha256.New()
+	n, err := io.Copy(sum, f)
+	if err != nil {
+		return 0, err
+	}
+	if modules.Digest(sum.Sum(nil)) != d {
+		return 0, errFileDamaged
+	}
+	return n, nil
 }
 
 // folder returns the folder called name, made with those above it if need be.

@@ -9,9 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
-
 	"github.com/orla-edge/orla/internal/guests"
+	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
 	"github.com/orla-edge/orla/runtime"
 )
 

@@ -17,6 +17,16 @@ import (
 func init() {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/request", describe)
+	mux.HandleFunc("/trailers", trailers)
+	mux.HandleFunc("/log", logs)
+	answers(mux)
+	failures(mux)
+	guest.Handle(mux)
+}
+
+func main() {}
+
+func answers(mux *http.ServeMux) {
 	mux.HandleFunc("/status", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Add("X-A", "1")
 		w.Header().Add("X-A", "2")
@@ -25,13 +35,18 @@ func init() {
 		w.WriteHeader(http.StatusOK) // too late
 		w.Header().Set("X-B", "too late")
 	})
-	mux.HandleFunc("/panic", func(http.ResponseWriter, *http.Request) { panic("on purpose") })
-	mux.HandleFunc("/late-panic", func(w http.ResponseWriter, _ *http.Request) {
-		write(w, "begun")
-		flush(w)
-		panic("on purpose")
+	mux.HandleFunc("/goroutines", func(w http.ResponseWriter, r *http.Request) {
+		done := make(chan string)
+		go func() {
+			time.Sleep(10 * time.Millisecond)
+			done <- "done"
+		}()
+		select {
+		case s := <-done:
+			write(w, s)
+		case <-r.Context().Done():
+		}
 	})
-	mux.HandleFunc("/abort", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
 	mux.HandleFunc("/big", func(w http.ResponseWriter, _ *http.Request) {
 		for range 100 {
 			write(w, strings.Repeat("x", 10_000))
@@ -40,16 +55,16 @@ func init() {
 	mux.HandleFunc("/long-header", func(w http.ResponseWriter, r *http.Request) {
 		write(w, fmt.Sprint(len(r.Header.Get("X-Long")), " ", len(r.Header), " ", len(r.URL.RawQuery)))
 	})
-	mux.HandleFunc("/trailers", trailers)
-	mux.HandleFunc("/log", func(http.ResponseWriter, *http.Request) {
-		log := slog.New(guest.LogHandler()).With("a", 1).WithGroup("g")
-		log.Debug("debug")
-		log.Info("info", "b", "two words")
-		log.Warn("warn")
-		log.Error("error", "msg", "kept")
-		fmt.Println("to stdout")
-		fmt.Fprintln(os.Stderr, "to stderr")
+}
+
+func failures(mux *http.ServeMux) {
+	mux.HandleFunc("/panic", func(http.ResponseWriter, *http.Request) { panic("on purpose") })
+	mux.HandleFunc("/late-panic", func(w http.ResponseWriter, _ *http.Request) {
+		write(w, "begun")
+		flush(w)
+		panic("on purpose")
 	})
+	mux.HandleFunc("/abort", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
 	mux.HandleFunc("/no-content", func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusNoContent)
 		if _, err := io.WriteString(w, "x"); err == nil {
@@ -64,22 +79,17 @@ func init() {
 			panic("more than the Content-Length")
 		}
 	})
-	mux.HandleFunc("/goroutines", func(w http.ResponseWriter, r *http.Request) {
-		done := make(chan string)
-		go func() {
-			time.Sleep(10 * time.Millisecond)
-			done <- "done"
-		}()
-		select {
-		case s := <-done:
-			write(w, s)
-		case <-r.Context().Done():
-		}
-	})
-	guest.Handle(mux)
 }
 
-func main() {}
+func logs(http.ResponseWriter, *http.Request) {
+	log := slog.New(guest.LogHandler()).With("a", 1).WithGroup("g")
+	log.Debug("debug")
+	log.Info("info", "b", "two words")
+	log.Warn("warn")
+	log.Error("error", "msg", "kept")
+	fmt.Println("to stdout")
+	fmt.Fprintln(os.Stderr, "to stderr")
+}
 
 func write(w http.ResponseWriter, s string) {
 	if _, err := io.WriteString(w, s); err != nil {
