@@ -2,11 +2,9 @@
 // configuration or a call of its API. What a node does is not known here.
 package main
 
-import (
-	"os"
-)
+import "os"
 
 // version is set by the linker: -X main.version=v1.2.3.
-var version = "dev"
+var version string
 
-func main() { os.Exit(run(os.Args[1:], systemIO())) }
+func main() { os.Exit(run(systemConsole(), os.Args[1:])) }

@@ -50,7 +50,7 @@ cat <<EOT
 Open $web or $secure, or try in another terminal:
 
   curl $web/api/hello?name=Ada
-  curl --cacert $data/certs/root.crt $secure/
+  curl --cacert $data/certs/root.pem $secure/
   curl $web/api/shout -d 'is this the edge?'
 
 and see what orla shows of it (any command, with --data $data):

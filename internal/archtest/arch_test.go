@@ -59,7 +59,6 @@ var owners = map[string][]string{
 	"github.com/spf13":                   {"cmd/orla"},
 	"github.com/schollz/progressbar":     {"cmd/orla"},
 	"connectrpc.com/connect":             {"control", "client", "node", "cmd/orla", "proto"},
-	"google.golang.org/protobuf/reflect": {"proto"},
 }
 
 // source is one file of the module that is part of the product.

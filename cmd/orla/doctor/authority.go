@@ -22,7 +22,7 @@ const maxRoot = 64 << 10
 // authority tells about the node's own CA: fingerprint, file, and how to make
 // this machine trust it.
 func (c Config) authority() []Finding {
-	path := filepath.Join(c.Data, "certs", "root.crt")
+	path := filepath.Join(c.Data, "certs", "root.pem")
 	root, err := readRoot(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return []Finding{{"root CA", OK, "there is none yet; the first start with --tls internal makes it", ""}}

@@ -41,7 +41,8 @@ type Config struct {
 	HTTP, HTTPS, Admin string
 	// Version of this binary.
 	Version string
-	// URL is where the node's API is looked for.
+	// URL is where the node's API is looked for. Empty means that nothing says
+	// where; then the error of Node tells why.
 	URL string
 	// Node asks the node. Its error says what to do.
 	Node func(context.Context) (*orlav1.GetNodeResponse, error)

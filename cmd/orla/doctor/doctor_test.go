@@ -216,7 +216,7 @@ func rootCertificate(t *testing.T, data string, notAfter time.Time) *x509.Certif
 		t.Fatal(err)
 	}
 	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	if err := os.WriteFile(filepath.Join(data, "certs", "root.crt"), text, 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(data, "certs", "root.pem"), text, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	return cert
@@ -231,7 +231,7 @@ func TestAuthority(t *testing.T) {
 	old := rootCertificate(t, expired, time.Now().Add(-time.Hour))
 	garbage := t.TempDir()
 	rootCertificate(t, garbage, time.Now())
-	if err := os.WriteFile(filepath.Join(garbage, "certs", "root.crt"), []byte("hello"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(garbage, "certs", "root.pem"), []byte("hello"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	tests := []struct {
@@ -242,7 +242,7 @@ func TestAuthority(t *testing.T) {
 	}{
 		{"none", t.TempDir(), trusted, OK, "there is none yet", ""},
 		{"trusted", data, trusted, OK, fingerprint(cert), ""},
-		{"not trusted", data, x509.NewCertPool(), Warn, fingerprint(cert), "curl --cacert " + filepath.Join(data, "certs", "root.crt")},
+		{"not trusted", data, x509.NewCertPool(), Warn, fingerprint(cert), "curl --cacert " + filepath.Join(data, "certs", "root.pem")},
 		{"expired", expired, trusted, Fail, fingerprint(old), "no longer valid"},
 		{"not a certificate", garbage, trusted, Fail, "it is not PEM", ""},
 	}

@@ -21,6 +21,9 @@ func (c Config) node(ctx context.Context) (*orlav1.GetNodeResponse, []Finding) {
 	ctx, cancel := context.WithTimeout(ctx, answerWait)
 	defer cancel()
 	res, err := c.Node(ctx)
+	if err != nil && c.URL == "" {
+		return nil, []Finding{{"node", Fail, message(err), ""}}
+	}
 	switch connect.CodeOf(err) {
 	case connect.CodeUnauthenticated, connect.CodePermissionDenied:
 		return &orlav1.GetNodeResponse{}, []Finding{

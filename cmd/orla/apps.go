@@ -1,0 +1,229 @@
+package main
+
+import (
+	"strconv"
+	"strings"
+
+	"connectrpc.com/connect"
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+
+	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
+)
+
+func appsCommand(c *console) *cobra.Command {
+	return withList(&cobra.Command{
+		Use:     "apps",
+		Short:   "List, show or remove apps",
+		Example: "  orla apps\n  orla apps show shop\n  orla apps remove shop",
+	}, appsList(c), appsShow(c), appsRemove(c))
+}
+
+func appsList(c *console) *cobra.Command {
+	cmd := &cobra.Command{Use: "list", Short: "List what is live", Example: "  orla apps list --json", Args: exact()}
+	n := c.nodeFlags(cmd)
+	var asJSON bool
+	jsonFlag(cmd, &asJSON)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		api, err := n.api()
+		if err != nil {
+			return err
+		}
+		res, err := api.ListApps(cmd.Context(), connect.NewRequest(&orlav1.ListAppsRequest{}))
+		if err != nil {
+			return err
+		}
+		all := []appShape{}
+		var rows [][]string
+		for _, a := range res.Msg.GetApps() {
+			s := appOf(a)
+			all = append(all, s)
+			rows = append(rows, []string{s.Name, s.Kind, strconv.FormatUint(s.Release, 10), strings.Join(s.Hosts, " "), contents(a.GetSummary()), when(s.Changed), s.ChangedBy})
+		}
+		if asJSON {
+			return c.json(all)
+		}
+		return c.table("nothing is deployed yet; try: orla deploy DIR", []string{"NAME", "KIND", "RELEASE", "HOSTS", "CONTENTS", "CHANGED", "BY"}, rows)
+	}
+	return cmd
+}
+
+func appsShow(c *console) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "show APP", Short: "Show an app's live release", Args: exact("APP"),
+		Example: "  orla apps show shop\n  orla apps show shop --release 3 --json",
+	}
+	n := c.nodeFlags(cmd)
+	cmd.ValidArgsFunction = n.completeNames
+	number := cmd.Flags().Uint64("release", 0, "`number` of the release to show (default: the live one)")
+	var asJSON bool
+	jsonFlag(cmd, &asJSON)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		api, err := n.api()
+		if err != nil {
+			return err
+		}
+		res, err := api.GetApp(cmd.Context(), connect.NewRequest(&orlav1.GetAppRequest{Name: args[0], Release: *number}))
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			s := appOf(res.Msg.GetApp())
+			if s.Manifest, err = manifestJSON(res.Msg.GetManifest()); err != nil {
+				return err
+			}
+			return c.json(s)
+		}
+		return c.showApp(res.Msg, *number)
+	}
+	return cmd
+}
+
+func (c *console) showApp(res *orlav1.GetAppResponse, number uint64) error {
+	a, m := appOf(res.GetApp()), res.GetManifest()
+	state := "live since " + when(a.Changed) + ", by " + a.ChangedBy
+	if number != 0 && number != a.Release {
+		state = "not live"
+		a.Release = number
+	}
+	if err := c.printf("%s: release %d, %s\nhosts: %s\n%s\n", a.Name, a.Release, state, strings.Join(a.Hosts, " "), contents(res.GetApp().GetSummary())); err != nil {
+		return err
+	}
+	if len(m.GetFunctions()) > 0 {
+		var rows [][]string
+		for _, f := range m.GetFunctions() {
+			rows = append(rows, []string{f.GetName(), abiName(f.GetAbi()), f.GetSource(), humanize.IBytes(uint64(f.GetModuleSize())), short(f.GetModule())})
+		}
+		if err := c.section([]string{"FUNCTION", "ABI", "MODULE", "SIZE", "DIGEST"}, rows); err != nil {
+			return err
+		}
+	}
+	if len(m.GetRoutes()) == 0 {
+		return nil
+	}
+	var rows [][]string
+	for _, r := range m.GetRoutes() {
+		s := routeOf(r)
+		rows = append(rows, []string{methods(s.Methods), s.Path, s.Match, strings.TrimSpace(s.Target + " " + s.To), s.Source})
+	}
+	return c.section([]string{"METHOD", "PATH", "IF", "TARGET", "WRITTEN AT"}, rows)
+}
+
+// section is a table below another text.
+func (c *console) section(header []string, rows [][]string) error {
+	if err := c.printf("\n"); err != nil {
+		return err
+	}
+	return c.table("", header, rows)
+}
+
+func appsRemove(c *console) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "remove APP", Short: "Take an app or route set off the node, with its history", Args: exact("APP"),
+		Long:    "Take an app or route set off the node, with its history. Its hosts become free for others.",
+		Example: "  orla apps remove shop",
+	}
+	n := c.nodeFlags(cmd)
+	cmd.ValidArgsFunction = n.completeNames
+	var asJSON bool
+	jsonFlag(cmd, &asJSON)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		api, err := n.api()
+		if err != nil {
+			return err
+		}
+		res, err := api.RemoveApp(cmd.Context(), connect.NewRequest(&orlav1.RemoveAppRequest{Name: args[0]}))
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			return c.json(struct {
+				Name     string `json:"name"`
+				Revision uint64 `json:"revision"`
+			}{args[0], res.Msg.GetRevision()})
+		}
+		return c.printf("%s is removed, revision %d\n", args[0], res.Msg.GetRevision())
+	}
+	return cmd
+}
+
+func releasesCommand(c *console) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "releases APP", Short: "Show an app's history", Args: exact("APP"),
+		Example: "  orla releases shop",
+	}
+	return c.history(cmd)
+}
+
+// history is a command that shows the releases of an app or route set, newest
+// first.
+func (c *console) history(cmd *cobra.Command) *cobra.Command {
+	n := c.nodeFlags(cmd)
+	cmd.ValidArgsFunction = n.completeNames
+	var asJSON bool
+	jsonFlag(cmd, &asJSON)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		api, err := n.api()
+		if err != nil {
+			return err
+		}
+		res, err := api.GetApp(cmd.Context(), connect.NewRequest(&orlav1.GetAppRequest{Name: args[0]}))
+		if err != nil {
+			return err
+		}
+		head := res.Msg.GetApp().GetHead()
+		all := []releaseShape{}
+		var rows [][]string
+		for i := len(head.GetReleases()) - 1; i >= 0; i-- {
+			r := head.GetReleases()[i]
+			s := releaseShape{
+				Number: r.GetNumber(), Live: r.GetNumber() == head.GetLive(), Digest: r.GetDigest(),
+				Created: r.GetCreated().AsTime(), Who: r.GetWho(), Message: r.GetMessage(),
+			}
+			all = append(all, s)
+			rows = append(rows, []string{strconv.FormatUint(s.Number, 10), liveMark(s.Live), short(s.Digest), when(s.Created), s.Who, s.Message})
+		}
+		if asJSON {
+			return c.json(all)
+		}
+		return c.table("no releases", []string{"RELEASE", "STATE", "DIGEST", "CREATED", "BY", "MESSAGE"}, rows)
+	}
+	return cmd
+}
+
+func liveMark(live bool) string {
+	if live {
+		return "live"
+	}
+	return "-"
+}
+
+func methods(list []string) string {
+	if len(list) == 0 {
+		return "*"
+	}
+	return strings.Join(list, ",")
+}
+
+func abiName(a orlav1.Abi) string {
+	switch a {
+	case orlav1.Abi_ABI_CGI:
+		return "cgi"
+	case orlav1.Abi_ABI_HTTP_WASM:
+		return "http-wasm"
+	default:
+		return "-"
+	}
+}
+
+// contents returns "2 files (12 KiB), 1 function, 3 routes".
+func contents(s *orlav1.Summary) string {
+	var parts []string
+	if s.GetFiles() > 0 {
+		parts = append(parts, plural(s.GetFiles(), "file")+" ("+humanize.IBytes(s.GetBytes())+")")
+	}
+	if s.GetFunctions() > 0 {
+		parts = append(parts, plural(s.GetFunctions(), "function"))
+	}
+	return strings.Join(append(parts, plural(s.GetRoutes(), "route")), ", ")
+}

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/orla-edge/orla/cmd/orla/settings"
+	"github.com/orla-edge/orla/node"
+)
+
+func serveCommand(c *console) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run a node",
+		Long: `Run a node until it is told to stop (Ctrl-C or SIGTERM), then finish the
+requests that run.
+
+Each flag can also be given as a variable (--log-format is ORLA_LOG_FORMAT) or in
+the file that --config names (log_format = "json"). A flag goes before a
+variable, a variable before the file. PORT sets the port of --http. An
+ORLA_ADMIN with a scheme names a node for the other commands, and is not meant
+for serve. OTEL_* variables send traces, metrics and logs to a collector, as
+OpenTelemetry defines them.`,
+		Example: `  orla serve
+  orla serve --http :80 --https :443 --data /var/lib/orla
+  orla serve --config orla-node.toml --log-format json`,
+		Args: exact(),
+	}
+	config := cmd.Flags().String("config", "", "`file` with settings: orla-node.toml")
+	for _, s := range settings.Table() {
+		cmd.Flags().String(s.Flag, s.Default, s.Usage)
+		if len(s.Values) > 0 {
+			completeValues(cmd, s.Flag, s.Values)
+		}
+	}
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		s, err := settings.Resolve(settings.Source{Flags: given(cmd.Flags()), Env: c.env, File: *config})
+		if errors.As(err, new(*settings.ValueError)) {
+			return usageError{err}
+		}
+		if err != nil {
+			return err
+		}
+		return c.serve(cmd.Context(), s)
+	}
+	return cmd
+}
+
+// given returns the flags that are on the command line.
+func given(flags *pflag.FlagSet) map[string]string {
+	m := make(map[string]string)
+	flags.Visit(func(f *pflag.Flag) { m[f.Name] = f.Value.String() })
+	return m
+}
+
+func (c *console) serve(ctx context.Context, s settings.Serve) error {
+	return node.Run(ctx, node.Config{
+		HTTP: s.HTTP, HTTPS: s.HTTPS, Admin: s.Admin, Data: s.Data, Name: s.Node, TLS: s.TLS,
+		LogFormat: s.LogFormat, LogLevel: s.LogLevel, Output: c.err, Version: buildVersion(),
+	})
+}

@@ -1,0 +1,256 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"runtime"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protojson"
+
+	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
+)
+
+// The shapes of --json: numbers are numbers, times are RFC 3339, and a list is
+// never null. They are part of what users rely on: extend them, rename nothing.
+
+type versionShape struct {
+	Version  string `json:"version"`
+	Go       string `json:"go"`
+	Platform string `json:"platform"`
+}
+
+func versionInfo() versionShape {
+	return versionShape{Version: buildVersion(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+}
+
+type summaryShape struct {
+	Files     uint64 `json:"files"`
+	Bytes     uint64 `json:"bytes"`
+	Functions uint64 `json:"functions"`
+	Routes    uint64 `json:"routes"`
+}
+
+func summaryOf(s *orlav1.Summary) summaryShape {
+	return summaryShape{Files: s.GetFiles(), Bytes: s.GetBytes(), Functions: s.GetFunctions(), Routes: s.GetRoutes()}
+}
+
+type liveShape struct {
+	Name      string       `json:"name"`
+	Release   uint64       `json:"release"`
+	From      uint64       `json:"from,omitempty"` // of a rollback
+	Digest    string       `json:"digest"`
+	Revision  uint64       `json:"revision"`
+	Node      string       `json:"node"`
+	SwapMs    float64      `json:"swapMs"`
+	TotalMs   float64      `json:"totalMs"`
+	Unchanged bool         `json:"unchanged"`
+	URLs      []string     `json:"urls"`
+	Summary   summaryShape `json:"summary"`
+}
+
+func liveOf(l *orlav1.Live, from uint64) liveShape {
+	return liveShape{
+		Name: l.GetName(), Release: l.GetRelease(), From: from, Digest: l.GetDigest(), Revision: l.GetRevision(), Node: l.GetNode(),
+		SwapMs: l.GetSwapMs(), TotalMs: l.GetTotalMs(), Unchanged: l.GetUnchanged(), URLs: orEmpty(l.GetUrls()), Summary: summaryOf(l.GetSummary()),
+	}
+}
+
+type appShape struct {
+	Name      string       `json:"name"`
+	Kind      string       `json:"kind"`
+	Release   uint64       `json:"release"`
+	Changed   time.Time    `json:"changed"`
+	ChangedBy string       `json:"changedBy"`
+	Revision  uint64       `json:"revision"`
+	Hosts     []string     `json:"hosts"`
+	Summary   summaryShape `json:"summary"`
+	// Only where one app is shown.
+	Manifest json.RawMessage `json:"manifest,omitempty"`
+}
+
+func appOf(a *orlav1.App) appShape {
+	h := a.GetHead()
+	return appShape{
+		Name: h.GetName(), Kind: kindName(h.GetKind()), Release: h.GetLive(), Changed: h.GetChanged().AsTime(), ChangedBy: h.GetChangedBy(),
+		Revision: a.GetRevision(), Hosts: orEmpty(a.GetHosts()), Summary: summaryOf(a.GetSummary()),
+	}
+}
+
+func kindName(k orlav1.Kind) string {
+	switch k {
+	case orlav1.Kind_KIND_APP:
+		return "app"
+	case orlav1.Kind_KIND_ROUTES:
+		return "routes"
+	default:
+		return ""
+	}
+}
+
+type releaseShape struct {
+	Number  uint64    `json:"number"`
+	Live    bool      `json:"live"`
+	Digest  string    `json:"digest"`
+	Created time.Time `json:"created"`
+	Who     string    `json:"who"`
+	Message string    `json:"message"`
+}
+
+type routeShape struct {
+	Name    string   `json:"name"`
+	Release uint64   `json:"release"`
+	Host    string   `json:"host"`
+	Methods []string `json:"methods"`
+	Path    string   `json:"path"`
+	Match   string   `json:"match"` // the conditions beyond host, method and path
+	Target  string   `json:"target"`
+	To      string   `json:"to"`
+	Source  string   `json:"source"`
+}
+
+func routeOf(r *orlav1.Route) routeShape {
+	target, to := targetOf(r)
+	return routeShape{
+		Methods: orEmpty(r.GetMatch().GetMethods()), Path: pathOf(r), Match: conditionsOf(r.GetMatch()),
+		Target: target, To: to, Source: r.GetSource(),
+	}
+}
+
+func pathOf(r *orlav1.Route) string {
+	if p := r.GetMatch().GetPath(); p != "" {
+		return p
+	}
+	return "/*"
+}
+
+func conditionsOf(m *orlav1.Match) string {
+	var all []string
+	for _, h := range m.GetHeaders() {
+		all = append(all, h.GetName()+": "+h.GetValue())
+	}
+	for _, q := range m.GetQuery() {
+		all = append(all, "?"+q.GetName()+"="+q.GetValue())
+	}
+	return strings.Join(all, ", ")
+}
+
+// targetOf names a route's target as `orla routes` shows it, and what it leads
+// to.
+func targetOf(r *orlav1.Route) (target, to string) {
+	switch t := r.GetTarget().(type) {
+	case *orlav1.Route_Function:
+		target, to = "function", t.Function
+	case *orlav1.Route_Site:
+		target = "site"
+	case *orlav1.Route_Proxy:
+		target, to = "proxy", strings.Join(t.Proxy.GetTo(), " ")
+	case *orlav1.Route_Redirect:
+		target, to = "redirect", fmt.Sprintf("%d %s", t.Redirect.GetStatus(), t.Redirect.GetTo())
+	case *orlav1.Route_Respond:
+		target, to = "respond", fmt.Sprint(t.Respond.GetStatus())
+	default:
+		return "rewrite", r.GetRewrite()
+	}
+	if w := r.GetRewrite(); w != "" {
+		to = strings.TrimSpace(to + " as " + w)
+	}
+	return target, to
+}
+
+type explainShape struct {
+	Host        string            `json:"host"`
+	HostPattern string            `json:"hostPattern"`
+	Path        string            `json:"path"`
+	Name        string            `json:"name"`
+	Release     uint64            `json:"release"`
+	Status      uint32            `json:"status"` // 0 if the target decides
+	Route       *routeShape       `json:"route"`
+	Captures    map[string]string `json:"captures"`
+	Steps       []stepShape       `json:"steps"`
+}
+
+type stepShape struct {
+	Route   routeShape `json:"route"`
+	Matched bool       `json:"matched"`
+	Reason  string     `json:"reason"`
+}
+
+func explainOf(e *orlav1.ExplainRouteResponse) explainShape {
+	s := explainShape{
+		Host: e.GetHost(), HostPattern: e.GetHostPattern(), Path: e.GetPath(), Name: e.GetName(), Release: e.GetRelease(),
+		Status: e.GetStatus(), Captures: map[string]string{}, Steps: []stepShape{},
+	}
+	if e.GetRoute() != nil {
+		r := routeOf(e.GetRoute())
+		s.Route = &r
+	}
+	for _, c := range e.GetCaptures() {
+		s.Captures[c.GetName()] = c.GetValue()
+	}
+	for _, st := range e.GetSteps() {
+		s.Steps = append(s.Steps, stepShape{Route: routeOf(st.GetRoute()), Matched: st.GetMatched(), Reason: st.GetReason()})
+	}
+	return s
+}
+
+// logShape is one line of `orla logs --json`.
+type logShape struct {
+	Time       time.Time         `json:"time"`
+	Level      string            `json:"level"`
+	Message    string            `json:"message"`
+	Node       string            `json:"node"`
+	Attributes map[string]string `json:"attributes"`
+}
+
+func logOf(r *orlav1.TailLogsResponse) logShape {
+	l := logShape{Time: r.GetTime().AsTime(), Level: r.GetLevel(), Message: r.GetMessage(), Node: r.GetNode(), Attributes: map[string]string{}}
+	for _, a := range r.GetAttributes() {
+		l.Attributes[a.GetName()] = a.GetValue()
+	}
+	return l
+}
+
+type tokenShape struct {
+	ID      string    `json:"id"`
+	Name    string    `json:"name"`
+	Role    string    `json:"role"`
+	Apps    []string  `json:"apps"`
+	Created time.Time `json:"created"`
+	Secret  string    `json:"secret,omitempty"` // only when it is made
+}
+
+func tokenOf(t *orlav1.Token, secret string) tokenShape {
+	role := strings.ToLower(strings.TrimPrefix(t.GetRole().String(), "ROLE_"))
+	return tokenShape{ID: t.GetId(), Name: t.GetName(), Role: role, Apps: orEmpty(t.GetApps()), Created: t.GetCreated().AsTime(), Secret: secret}
+}
+
+func orEmpty(list []string) []string {
+	if list == nil {
+		return []string{}
+	}
+	return list
+}
+
+// manifestJSON returns a manifest as the API has it in JSON.
+func manifestJSON(m *orlav1.Manifest) (json.RawMessage, error) {
+	b, err := protojson.Marshal(m)
+	return b, err
+}
+
+// short returns a digest in the length that people compare.
+func short(digest string) string {
+	algorithm, hex, ok := strings.Cut(digest, ":")
+	if !ok || len(hex) < 12 {
+		return digest
+	}
+	return algorithm + ":" + hex[:12]
+}
+
+func when(t time.Time) string {
+	if t.Unix() <= 0 {
+		return "-"
+	}
+	return t.Local().Format("2006-01-02 15:04:05")
+}
