@@ -56,6 +56,8 @@ type Cluster struct {
 	synced model
 
 	started atomic.Bool
+	opened  chan struct{} // closed when the first try to open the register has an outcome
+	settle  sync.Once     // closes opened
 	stopped chan struct{} // closed when Run has returned
 
 	mu   sync.Mutex // guards lock
@@ -100,7 +102,7 @@ func New(cfg Config) (*Cluster, error) {
 	cfg.MinFree = cmp.Or(cfg.MinFree, 16<<20)
 	c := &Cluster{
 		cfg: cfg, log: cfg.Logger,
-		box: newMailbox(), stopped: make(chan struct{}),
+		box: newMailbox(), opened: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
@@ -194,7 +196,7 @@ func (c *Cluster) Run(ctx context.Context, apply func(context.Context, Update) e
 	}
 	defer close(c.stopped)
 	defer c.Close() //nolint:errcheck // the lock ends with the file, come what may
-	defer c.status.Store(&status{err: errStopped})
+	defer c.setStatus(&status{err: errStopped})
 
 	a := &applier{c: c, apply: apply, live: c.start.entries, pos: c.start.pos}
 	if c.loaded {
@@ -208,6 +210,25 @@ func (c *Cluster) Run(ctx context.Context, apply func(context.Context, Update) e
 	a.run(ctx)
 	wg.Wait()
 	return nil
+}
+
+// setStatus publishes what can be done with the register from now on.
+func (c *Cluster) setStatus(st *status) {
+	c.status.Store(st)
+	c.settle.Do(func() { close(c.opened) })
+}
+
+// awaitStatus returns what can be done with the register. While a starting node
+// has yet to open it, it waits for the outcome, for one Timeout at most.
+func (c *Cluster) awaitStatus(ctx context.Context) *status {
+	timeout := time.NewTimer(c.cfg.Timeout)
+	defer timeout.Stop()
+	select {
+	case <-c.opened:
+	case <-ctx.Done():
+	case <-timeout.C:
+	}
+	return c.status.Load()
 }
 
 // Ready returns nil when changes can be committed, else the reason why not.

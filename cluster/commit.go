@@ -25,7 +25,7 @@ func (c *Cluster) commit(ctx context.Context, changes []Change) (uint64, error) 
 	if err := checkChanges(changes); err != nil {
 		return 0, err
 	}
-	st := c.status.Load()
+	st := c.awaitStatus(ctx)
 	if st.err != nil {
 		return 0, fmt.Errorf("%w: %w", ErrUnavailable, st.err)
 	}
@@ -99,7 +99,7 @@ func (c *Cluster) Get(ctx context.Context, key string) (Entry, error) {
 	if err := checkKey(key); err != nil {
 		return Entry{}, fmt.Errorf("get: %w", err)
 	}
-	st := c.status.Load()
+	st := c.awaitStatus(ctx)
 	if st.reg == nil {
 		return Entry{}, fmt.Errorf("%w: %w", ErrUnavailable, st.err)
 	}
@@ -116,7 +116,7 @@ func (c *Cluster) Get(ctx context.Context, key string) (Entry, error) {
 // revisions, all as of one revision that is not older than the call: a read after
 // a write sees it. It returns [ErrUnavailable].
 func (c *Cluster) List(ctx context.Context, prefix string) ([]Entry, error) {
-	st := c.status.Load()
+	st := c.awaitStatus(ctx)
 	if st.reg == nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, st.err)
 	}

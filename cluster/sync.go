@@ -34,7 +34,7 @@ func (c *Cluster) supervise(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		c.status.Store(&status{err: err})
+		c.setStatus(&status{err: err})
 		level := slog.LevelError
 		if errors.Is(err, errMended) {
 			level = slog.LevelInfo
@@ -103,7 +103,7 @@ func (c *Cluster) session(ctx context.Context, stable func()) error {
 	if err := s.resume(ctx); err != nil {
 		return err
 	}
-	c.status.Store(&status{reg: s.reg})
+	c.setStatus(&status{reg: s.reg})
 	defer c.status.Store(&status{err: errRestarting}) // until supervise knows better
 	return s.run(ctx, stable)
 }
