@@ -192,7 +192,7 @@ func TestValidateRejectsWhatRoutesAreTogether(t *testing.T) {
 			m.Hosts = append(m.Hosts, "a.example", "b.example")
 		}, "routes", "the routes name hosts 20001 times"},
 		{"trees too large", func(m *orlav1.Manifest) {
-			for i := range 500 {
+			for i := range 490 {
 				h := fmt.Sprintf("h%d.example", i)
 				m.Hosts = append(m.Hosts, h)
 				m.Routes = append(m.Routes, route(fmt.Sprintf("/x%d", i), respond), route("/y", func(r *orlav1.Route) {

@@ -15,7 +15,7 @@ import (
 
 // What one manifest may have.
 const (
-	maxHosts     = 1000
+	maxHosts     = 499 // so that taking all of them and giving as many up fits one commit of the register
 	maxRoutes    = 10_000
 	maxFunctions = 1000
 	maxFiles     = 200_000 // of the site, and of all functions together

@@ -128,7 +128,7 @@ func TestValidateRejects(t *testing.T) {
 			for i := range maxHosts {
 				m.Hosts = append(m.Hosts, fmt.Sprintf("h%d.example", i))
 			}
-		}, "hosts", "the most is 1000"},
+		}, "hosts", "the most is 499"},
 		{"too many functions", func(m *orlav1.Manifest) { m.Functions = make([]*orlav1.Function, maxFunctions+1) }, "functions", "the most is 1000"},
 		{"too many routes", func(m *orlav1.Manifest) { m.Routes = make([]*orlav1.Route, maxRoutes+1) }, "routes", "the most is 10000"},
 		{"too many files", func(m *orlav1.Manifest) { m.Site.Files = make([]*orlav1.File, maxFiles+1) }, "site", "the most is 200000"},
