@@ -16,14 +16,15 @@ func (s *Service) TailLogs(ctx context.Context, req *connect.Request[orlav1.Tail
 	if head, _ := s.catalog.head(name); head == nil {
 		return s.noSuch(name, orlav1.Kind_KIND_UNSPECIFIED)
 	}
-	var live <-chan telemetry.Record // nil: never ready
+	recent, live := []telemetry.Record(nil), (<-chan telemetry.Record)(nil)
 	if req.Msg.GetFollow() {
-		// Subscribed before the recent ones are read, so that none falls between.
-		ch, cancel := s.cfg.Tail.Subscribe(name)
+		var cancel func()
+		recent, live, cancel = s.cfg.Tail.Follow(name, int(req.Msg.GetLines()))
 		defer cancel()
-		live = ch
+	} else {
+		recent = s.cfg.Tail.Recent(name, int(req.Msg.GetLines()))
 	}
-	for _, r := range s.cfg.Tail.Recent(name, int(req.Msg.GetLines())) {
+	for _, r := range recent {
 		if err := stream.Send(s.record(r)); err != nil {
 			return err
 		}
@@ -38,6 +39,8 @@ func (s *Service) TailLogs(ctx context.Context, req *connect.Request[orlav1.Tail
 	for {
 		select {
 		case <-ctx.Done():
+			return nil
+		case <-s.stopped:
 			return nil
 		case r, ok := <-live:
 			if !ok {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"connectrpc.com/connect"
@@ -48,6 +49,9 @@ type Service struct {
 	started time.Time
 	catalog *catalog
 	staged  staged
+
+	stopped chan struct{} // closed by Stop
+	stop    sync.Once     // closes stopped
 }
 
 var _ orlav1connect.ControlServiceHandler = (*Service)(nil)
@@ -55,8 +59,12 @@ var _ orlav1connect.ControlServiceHandler = (*Service)(nil)
 // New returns the service. Call [Service.Apply] with what the register says, and
 // serve [Service.Handler].
 func New(cfg Config) *Service {
-	return &Service{cfg: cfg, started: time.Now(), catalog: newCatalog(cfg.AdminToken)}
+	return &Service{cfg: cfg, started: time.Now(), catalog: newCatalog(cfg.AdminToken), stopped: make(chan struct{})}
 }
+
+// Stop ends the calls that would go on as long as their clients like, so that
+// the listener can drain.
+func (s *Service) Stop() { s.stop.Do(func() { close(s.stopped) }) }
 
 // Limits of what one call may bring.
 const (

@@ -190,6 +190,7 @@ func (n *Node) run(ctx context.Context) error {
 	var parts sync.WaitGroup
 	defer parts.Wait()
 	defer stopBelow(nil) // before the wait: defers run last in, first out
+	defer n.control.Stop()
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	start := func(ctx context.Context, what string, f func(context.Context) error) {
