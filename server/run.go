@@ -120,6 +120,9 @@ func (s *Server) closeListeners() {
 	var wg sync.WaitGroup
 	for _, ln := range append(append([]net.Listener(nil), s.cfg.HTTP...), s.cfg.HTTPS...) {
 		wg.Go(func() {
+			if err := refuseNew(ln); err != nil {
+				s.log.Debug("close listener", "error", err) // some are reset, as without it
+			}
 			if d, ok := ln.(interface{ SetDeadline(time.Time) error }); ok && d.SetDeadline(time.Now().Add(backlogTime)) == nil {
 				time.Sleep(backlogTime)
 			}
