@@ -191,7 +191,8 @@ func memoryText(m *memoryShape) string {
 	return text + ", no limit of its own"
 }
 
-// importsBy returns a line for each module that things are imported from.
+// importsBy returns a line for each module that things are imported from, with
+// each name once.
 func importsBy(imports []importShape) []string {
 	var order []string
 	names := make(map[string][]string)
@@ -199,7 +200,9 @@ func importsBy(imports []importShape) []string {
 		if !slices.Contains(order, i.Module) {
 			order = append(order, i.Module)
 		}
-		names[i.Module] = append(names[i.Module], i.Name)
+		if !slices.Contains(names[i.Module], i.Name) {
+			names[i.Module] = append(names[i.Module], i.Name)
+		}
 	}
 	for i, m := range order {
 		order[i] = m + ": " + strings.Join(names[m], " ")

@@ -227,7 +227,7 @@ func (c *console) explain(method string, e explainShape) error {
 		if e.Route.Source != "" {
 			outcome += "  (" + e.Route.Source + ")"
 		}
-		if e.Status != 0 {
+		if e.Status != 0 && e.Route.Target != "redirect" && e.Route.Target != "respond" { // those show it
 			outcome += ", answers " + statusText(e.Status)
 		}
 	}

@@ -2,6 +2,8 @@ package main
 
 import (
 	"io"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -49,27 +51,47 @@ func TestEveryCommandHelps(t *testing.T) {
 // TestExamplesAreValid parses every line of every example: a flag that has been
 // renamed shows here.
 func TestExamplesAreValid(t *testing.T) {
-	line := regexp.MustCompile(`\borla ([^#|>)]*)`)
-	quoted := regexp.MustCompile(`'[^']*'|"[^"]*"`)
-	each(newRoot(silentConsole()), func(cmd *cobra.Command) {
-		for text := range strings.SplitSeq(cmd.Example, "\n") {
-			m := line.FindStringSubmatch(text)
-			if m == nil {
-				continue
-			}
-			args := strings.Fields(quoted.ReplaceAllString(m[1], "word"))
-			found, rest, err := newRoot(silentConsole()).Find(args)
-			if err == nil {
-				err = found.ParseFlags(rest)
-			}
-			if err == nil {
-				err = found.ValidateArgs(found.Flags().Args())
-			}
+	each(newRoot(silentConsole()), func(cmd *cobra.Command) { validLines(t, cmd.CommandPath(), cmd.Example) })
+}
+
+// TestDocumentsAreValid does so with what the documents tell people to type.
+func TestDocumentsAreValid(t *testing.T) {
+	block := regexp.MustCompile("(?s)```(?:sh|console)\n(.*?)```")
+	for _, pattern := range []string{"../../*.md", "../../docs/*.md", "../../examples/*/*.md"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: no documents (%v)", pattern, err)
+		}
+		for _, name := range files {
+			text, err := os.ReadFile(name)
 			if err != nil {
-				t.Errorf("%s: example %q: %v", cmd.CommandPath(), text, err)
+				t.Fatal(err)
+			}
+			for _, m := range block.FindAllSubmatch(text, -1) {
+				validLines(t, name, string(m[1]))
 			}
 		}
-	})
+	}
+}
+
+// validLines parses each line of text that calls orla.
+func validLines(t *testing.T, where, text string) {
+	t.Helper()
+	call := regexp.MustCompile(`(?m)(?:^|[$<]\(|[=&|] ?|\$ )(?:\w+=\S+ )* *(?:bin/)?orla ([^#|>)\n]*)`)
+	quoted := regexp.MustCompile(`'[^']*'|"[^"]*"`)
+	for _, m := range call.FindAllStringSubmatch(text, -1) {
+		args := strings.Fields(strings.TrimRight(quoted.ReplaceAllString(m[1], "word"), " &"))
+		found, rest, err := newRoot(silentConsole()).Find(args)
+		if err == nil {
+			err = found.ParseFlags(rest)
+		}
+		if err == nil {
+			err = found.ValidateArgs(found.Flags().Args())
+		}
+		if err != nil {
+			t.Errorf("%s: %q: %v", where, strings.TrimSpace(m[0]), err)
+		}
+	}
 }
 
 // TestListsPrintJSON: a command that shows something can show it to programs.

@@ -1,19 +1,26 @@
 #!/usr/bin/env bash
 # Runs a node of its own with the example app, for a look around: `make demo`.
-# All that it writes is in a temporary folder, and gone when it ends.
+# All that it writes is below .cache/demo, and gone when it ends.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-orla="${ORLA:-bin/orla}"
+orla="${ORLA:-$PWD/bin/orla}"
+data="${DATA:-$PWD/.cache/demo}"
 http="${HTTP:-:8080}" https="${HTTPS:-:8443}" admin="${ADMIN:-127.0.0.1:7070}"
 unset ORLA_ADMIN ORLA_TOKEN ORLA_CONFIG ORLA_DATA PORT # of another node
 
-command -v "${GO:-go}" >/dev/null || { echo "demo: Go is needed to build the example: https://go.dev/dl" >&2; exit 1; }
-data="$(mktemp -d "${TMPDIR:-/tmp}/orla-demo.XXXXXX")"
-node=""
+command -v go >/dev/null || { echo "demo: Go is needed to build the example: https://go.dev/dl" >&2; exit 1; }
+if "$orla" apps --data "$data" >/dev/null 2>&1; then
+  echo "demo: one is running already; stop it first (Ctrl-C in its terminal)" >&2
+  exit 1
+fi
+rm -rf "$data"
+mkdir -p -m 0700 "$data"
+node="" tail=""
 
 finish() {
   trap - EXIT INT TERM
+  [[ -z "$tail" ]] || kill -INT "$tail" 2>/dev/null || true
   if [[ -n "$node" ]] && kill -0 "$node" 2>/dev/null; then
     echo "demo: stopping the node"
     kill -TERM "$node" 2>/dev/null || true
@@ -42,21 +49,22 @@ for ((i = 0; ; i++)); do
 done
 
 echo "demo: building and deploying examples/hello (the first build of the function takes a minute)"
-"$orla" deploy examples/hello --data "$data" --message "make demo"
-
-web="http://localhost:${http##*:}" secure="https://localhost:${https##*:}"
+"$orla" deploy examples/hello --data "$data" --message "make demo" >"$data/deploy.log"
+cat "$data/deploy.log"
+web="$(grep -o -m 1 'http://[^/ ]*' "$data/deploy.log")"
+secure="$(grep -o -m 1 'https://[^/ ]*' "$data/deploy.log")"
 cat <<EOT
 
-Open $web or $secure, or try in another terminal:
+Open $web or $secure, or try in a second terminal:
 
-  curl $web/api/hello?name=Ada
-  curl --cacert $data/certs/root.pem $secure/
+  curl '$web/api/hello?name=Ada'
+  curl --cacert ${data#"$PWD/"}/certs/root.pem $secure/version
   curl $web/api/shout -d 'is this the edge?'
 
-and see what orla shows of it (any command, with --data $data):
+and the orla command, after: export ORLA_DATA=$data PATH=${orla%/*}:\$PATH
 
-  $orla apps show hello --data $data
-  $orla routes explain $web/about --data $data
+  orla apps show hello
+  orla routes explain $web/about
 
 The app's log follows. Ctrl-C stops the node and removes all of it.
 
