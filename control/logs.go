@@ -16,7 +16,8 @@ func (s *Service) TailLogs(ctx context.Context, req *connect.Request[orlav1.Tail
 	if head, _ := s.catalog.head(name); head == nil {
 		return s.noSuch(name, orlav1.Kind_KIND_UNSPECIFIED)
 	}
-	recent, live := []telemetry.Record(nil), (<-chan telemetry.Record)(nil)
+	var recent []telemetry.Record
+	var live <-chan telemetry.Record // nil: not followed
 	if req.Msg.GetFollow() {
 		var cancel func()
 		recent, live, cancel = s.cfg.Tail.Follow(name, int(req.Msg.GetLines()))

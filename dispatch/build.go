@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -122,8 +123,8 @@ type builder struct {
 func (b *builder) own(f func()) { b.frees = append(b.frees, f) }
 
 func (b *builder) freeAll() {
-	for i := len(b.frees) - 1; i >= 0; i-- {
-		b.frees[i]()
+	for _, free := range slices.Backward(b.frees) {
+		free()
 	}
 }
 

@@ -343,4 +343,3 @@ func BenchmarkDispatch(b *testing.B) {
 }
 
 var _ Blobs = (*modules.Dir)(nil)
-

@@ -121,7 +121,7 @@ func redirect(spec *orlav1.Redirect, p router.Pattern) (handler, error) {
 		head.Set("Content-Type", "text/html; charset=utf-8")
 		w.WriteHeader(status)
 		if r.Method == http.MethodGet {
-			fmt.Fprintf(w, "<a href=\"%s\">%s</a>.\n", html.EscapeString(location), http.StatusText(status))
+			_, _ = fmt.Fprintf(w, "<a href=\"%s\">%s</a>.\n", html.EscapeString(location), http.StatusText(status))
 		}
 	}, nil
 }

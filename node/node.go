@@ -269,7 +269,7 @@ func (n *Node) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	if n.upstreams != nil {
-		n.upstreams.Close()
+		errs = append(errs, n.upstreams.Close())
 	}
 	if n.certs != nil {
 		errs = append(errs, n.certs.Close())
@@ -303,4 +303,3 @@ func (l listeners) close() {
 		}
 	}
 }
-

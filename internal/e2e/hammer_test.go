@@ -12,9 +12,9 @@ import (
 	"sync/atomic"
 	"testing"
 
-	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
-
 	"connectrpc.com/connect"
+
+	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
 )
 
 // changes is how many deploys and rollbacks TestChangesUnderLoad makes.
