@@ -100,7 +100,7 @@ func TestHeadLimit(t *testing.T) {
 		failed := 0
 		o := NewOutput(x, func(error) { failed++ })
 		_, err := o.Write([]byte(c.head))
-		if ok := err == nil && x.Started(); ok != c.ok {
+		if (err == nil) != c.ok || x.Started() != c.ok {
 			t.Errorf("a head of %d bytes: %v, want ok = %v", len(c.head), err, c.ok)
 		}
 		if err != nil {

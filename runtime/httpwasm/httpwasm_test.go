@@ -182,6 +182,29 @@ func TestStoppedExchangeEndsTheGuest(t *testing.T) {
 	}
 }
 
+// TestInstanceKeepsState is the control of the runtime's isolation: the counter that is
+// always 1 there goes on counting in an instance that is used again.
+func TestInstanceKeepsState(t *testing.T) {
+	g := newGuest(t)
+	mod, err := g.rt.InstantiateModule(t.Context(), g.mod, wazero.NewModuleConfig().WithName("").WithStartFunctions("_initialize"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mod.Close(t.Context())
+	for _, want := range []string{"1", "2", "3"} {
+		w := httptest.NewRecorder()
+		x := host.NewExchange(w, httptest.NewRequest("GET", "/count", nil))
+		c := &httpwasm.Call{Exchange: x, Log: host.NewLog(t.Context(), slog.New(slog.DiscardHandler))}
+		if err := c.Serve(t.Context(), mod); err != nil {
+			t.Fatal(err)
+		}
+		x.Close()
+		if got := w.Body.String(); got != want {
+			t.Errorf("the counter is at %s, want %s", got, want)
+		}
+	}
+}
+
 // stopAfter calls stop after n writes.
 type stopAfter struct {
 	http.ResponseWriter

@@ -96,17 +96,17 @@ func TestReadNamesTheFeature(t *testing.T) {
 }
 
 func TestReadRefusesDamage(t *testing.T) {
-	for name, section := range map[string]string{
-		"cut short":             "\x01\x10\x01",
-		"count over the bytes":  "\x02\x05\xff\xff\xff\xff\x0f",
-		"number over 32 bits":   "\x02\x05\xff\xff\xff\xff\x7f",
-		"name over the bytes":   "\x02\x05\x01\xff\x01\x61\x62",
-		"name that is not text": "\x02\x07\x01\x01\xff\x01f\x00\x00",
-		"unknown section":       "\x63\x01\x00",
-		"unknown import kind":   "\x02\x07\x01\x01a\x01f\x09\x00",
+	for section, words := range map[string]string{
+		"\x01\x10\x01":                      "16 bytes announced, 1 left",
+		"\x02\x05\xff\xff\xff\xff\x0f":      "4294967295 elements announced, 0 bytes left",
+		"\x02\x05\xff\xff\xff\xff\x7f":      "more than 32 bits",
+		"\x02\x05\x01\xff\x01\x61\x62":      "255 bytes announced",
+		"\x02\x07\x01\x01\xff\x01f\x00\x00": "not UTF-8",
+		"\x63\x01\x00":                      "section 99",
+		"\x02\x07\x01\x01a\x01f\x09\x00":    "kind 9",
 	} {
-		if _, err := wasm.Read([]byte(header + section)); !errors.Is(err, wasm.ErrMalformed) {
-			t.Errorf("%s: %v, want ErrMalformed", name, err)
+		if _, err := wasm.Read([]byte(header + section)); !errors.Is(err, wasm.ErrMalformed) || !strings.Contains(err.Error(), words) {
+			t.Errorf("Read(…%q): %v, want ErrMalformed with %q", section, err, words)
 		}
 	}
 }

@@ -139,7 +139,7 @@ static int fault(void) {
   else if (IS("/fault/unreachable")) __builtin_trap();
   else if (IS("/fault/late-status")) { say("begun"); set_status_code(500); }
   else if (IS("/fault/late-trap")) { say("begun"); __builtin_trap(); }
-  else if (IS("/fault/headers")) for (;;) add_header_value(RESPONSE, S("X-Filler"), buf, 1024);
+  else if (IS("/fault/headers")) for (memset(buf, 120, 1024);;) add_header_value(RESPONSE, S("X-Filler"), buf, 1024);
   else if (IS("/loop")) for (volatile int i = 0;; i++) {}
   else if (IS("/flood")) for (;;) write_body(RESPONSE, buf, sizeof buf);
   else return 0;
