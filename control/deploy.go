@@ -283,12 +283,12 @@ func (d *deploy) complete(m *orlav1.Manifest) error {
 	for i, f := range m.GetFunctions() {
 		d.progress("compile", uint64(i), uint64(len(m.GetFunctions())), f.GetName())
 		abi, done, err := d.s.cfg.Dispatcher.Probe(d.ctx, m.GetName(), f)
-		if d.ctx.Err() != nil {
-			return context.Cause(d.ctx)
+		if ps, ok := errors.AsType[release.Problems](err); ok {
+			problems = append(problems, ps...)
+			continue
 		}
 		if err != nil {
-			problems = append(problems, release.Problem{Field: "functions." + f.GetName() + ".module", Message: err.Error()})
-			continue
+			return err
 		}
 		f.Abi = abi
 		d.held = append(d.held, done)

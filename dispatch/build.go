@@ -137,7 +137,7 @@ func (b *builder) functions(ctx context.Context) error {
 			return fmt.Errorf("load function %q: %w", f.GetName(), context.Cause(ctx))
 		}
 		if err != nil {
-			problems = append(problems, release.Problem{Field: "functions." + f.GetName() + ".module", Message: err.Error()})
+			problems = append(problems, functionProblem(f, err))
 			continue
 		}
 		b.programs[f.GetName()] = p
@@ -147,6 +147,15 @@ func (b *builder) functions(ctx context.Context) error {
 		return problems
 	}
 	return nil
+}
+
+// functionProblem says where in the manifest the cause of a Load error is.
+func functionProblem(f *orlav1.Function, err error) release.Problem {
+	p := release.Problem{Field: "functions." + f.GetName() + ".module", Message: err.Error()}
+	if fe, ok := errors.AsType[*runtime.FunctionError](err); ok {
+		p.Field, p.Message = "functions."+f.GetName()+"."+fe.Field, fe.Problem
+	}
+	return p
 }
 
 func (b *builder) site() error {
@@ -254,12 +263,15 @@ func (b *builder) proxy(spec *orlav1.Proxy) (handler, error) {
 }
 
 // Probe compiles a function's module and returns its ABI. The compiled code is
-// kept for a Build that follows until done is called. The error says what is
-// wrong with the module.
+// kept for a Build that follows until done is called. The error is a
+// [release.Problems] where a person can mend the cause.
 func (d *Dispatcher) Probe(ctx context.Context, app string, f *orlav1.Function) (abi orlav1.Abi, done func(), err error) {
 	p, err := d.cfg.Engine.Load(ctx, app, f)
+	if ctx.Err() != nil && err != nil {
+		return orlav1.Abi_ABI_UNSPECIFIED, nil, fmt.Errorf("load function %q: %w", f.GetName(), context.Cause(ctx))
+	}
 	if err != nil {
-		return orlav1.Abi_ABI_UNSPECIFIED, nil, err
+		return orlav1.Abi_ABI_UNSPECIFIED, nil, release.Problems{functionProblem(f, err)}
 	}
 	return p.ABI(), func() { d.close(context.WithoutCancel(ctx), app, f.GetName(), p) }, nil
 }
