@@ -32,6 +32,7 @@ func (d *Dispatcher) control(w http.ResponseWriter, r *http.Request) bool {
 	if r.Header.Get(headerDebug) != "" {
 		d.debug(w, r)
 	}
+	r.Header.Del(headerToken) // of no use to the app, and a secret
 	return true
 }
 
@@ -60,7 +61,6 @@ func (d *Dispatcher) debug(w http.ResponseWriter, r *http.Request) {
 	on := r.Header.Get(headerDebug) == "1"
 	token := r.Header.Get(headerToken)
 	r.Header.Del(headerDebug)
-	r.Header.Del(headerToken)
 	if !on || d.cfg.Debug == nil {
 		return
 	}

@@ -343,3 +343,25 @@ func BenchmarkDispatch(b *testing.B) {
 }
 
 var _ Blobs = (*modules.Dir)(nil)
+
+// TestTokenStaysHere sends the node's own header fields along with a request.
+func TestTokenStaysHere(t *testing.T) {
+	d := newDispatcher(t)
+	r := build(t, d, 1, "a", "*", respondRoute("/", "x"))
+	var seen http.Header
+	r.hosts["*"].routes[0].handle = func(_ http.ResponseWriter, r *http.Request, _ router.Match) { seen = r.Header }
+	swap(t, d, 1, r)
+	do(d, "GET", "http://x/", "Orla-Debug", "1", "Authorization", "Bearer secret", "Orla-Min-Revision", "1", "Orla-Token", "")
+	do(d, "GET", "http://x/", "Orla-Token", "secret", "Accept", "text/html")
+	if len(seen) != 1 || seen.Get("Accept") != "text/html" {
+		t.Errorf("the app saw %v", seen)
+	}
+	do(d, "GET", "http://x/", "Orla-Debug", "1", "Authorization", "Bearer secret")
+	if len(seen) != 0 {
+		t.Errorf("the app saw %v", seen)
+	}
+	do(d, "GET", "http://x/", "Authorization", "Bearer of the app")
+	if seen.Get("Authorization") != "Bearer of the app" {
+		t.Errorf("the app's own authorization is gone: %v", seen)
+	}
+}

@@ -209,3 +209,30 @@ func trustingNobody(t testing.TB) *http.Client {
 	t.Cleanup(tr.CloseIdleConnections)
 	return &http.Client{Transport: tr}
 }
+
+// TestDebugHeaders asks a node for its revision over the public listener.
+func TestDebugHeaders(t *testing.T) {
+	data := t.TempDir()
+	urls := run(t, Config{Data: data, TLS: TLSOff})
+	deploy(t, data, siteFiles)
+	secret, err := os.ReadFile(filepath.Join(data, adminTokenFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for token, want := range map[string]string{strings.TrimSpace(string(secret)): "n1", "orla_guess": ""} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, urls[0]+"/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Orla-Debug", "1")
+		req.Header.Set("Orla-Token", token)
+		res, err := trustingNobody(t).Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if got := res.Header.Get("Orla-Node"); got != want || (want == "") != (res.Header.Get("Orla-Revision") == "") {
+			t.Errorf("Orla-Node %q, Orla-Revision %q; want the node's name %q", got, res.Header.Get("Orla-Revision"), want)
+		}
+	}
+}

@@ -145,7 +145,7 @@ func forged(name string) bool {
 		}
 	case 'O':
 		if strings.HasPrefix(name, "Orla-") {
-			return name != "Orla-Min-Revision" && name != "Orla-Debug"
+			return name != "Orla-Min-Revision" && name != "Orla-Debug" && name != "Orla-Token"
 		}
 	case 'P':
 		if name == "Proxy" {

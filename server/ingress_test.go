@@ -122,7 +122,7 @@ func TestForgedFieldsAreRemoved(t *testing.T) {
 		"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Anything", "Forwarded", "X-Real-Ip",
 		"Orla-Node", "Orla-Revision", "Orla-Anything", "X_Forwarded_For", "Content_Length", "Proxy",
 	}
-	kept := []string{"Orla-Min-Revision", "Orla-Debug", "X-Forward", "Proxy-Authorization", "X-Request-Id", "Accept"}
+	kept := []string{"Orla-Min-Revision", "Orla-Debug", "Orla-Token", "X-Forward", "Proxy-Authorization", "X-Request-Id", "Accept"}
 	for _, proto := range []string{"h1", "h2"} {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+srv.https+"/", nil)
 		if err != nil {
