@@ -14,7 +14,7 @@ ARG TARGETARCH=amd64
 COPY dist/orla-linux-${TARGETARCH} /orla
 # The bundle is the build machine's; a proxy to an https:// upstream needs it.
 COPY LICENSE dist/ca-certificates.cr[t] /etc/ssl/certs/
-COPY --chown=65532:65532 dist/data /data
+COPY --chown=65532:65532 dist/root /
 ENV ORLA_DATA=/data
 VOLUME /data
 USER 65532:65532
@@ -29,13 +29,13 @@ WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
-RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o /out/orla ./cmd/orla && mkdir /out/data
+RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o /out/orla ./cmd/orla && mkdir -p /out/root && mkdir -m 0700 /out/root/data
 
 # ---- orla: the default ----
 FROM scratch AS orla
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /out/orla /orla
-COPY --from=build --chown=65532:65532 /out/data /data
+COPY --from=build --chown=65532:65532 /out/root /
 ENV ORLA_DATA=/data
 VOLUME /data
 USER 65532:65532

@@ -106,7 +106,7 @@ dist: ## build static binaries of PLATFORMS into dist/ with checksums
 	  CGO_ENABLED=0 GOOS="$$os" GOARCH="$$arch" $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o "dist/orla-$$os-$$arch" ./cmd/orla; \
 	done
 	@cd dist && { sha256sum orla-* 2>/dev/null || shasum -a 256 orla-*; } > SHA256SUMS && cat SHA256SUMS
-	@mkdir -p dist/data # for the image: /data with an owner
+	@mkdir -p dist/root && mkdir -m 0700 dist/root/data # for the image: /data as it has to be
 	@for bundle in /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem; do \
 	  if [[ -f "$$bundle" ]]; then cp "$$bundle" dist/ca-certificates.crt; break; fi; \
 	done
