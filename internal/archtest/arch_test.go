@@ -323,3 +323,31 @@ func written(g *ast.GenDecl) []*ast.Ident {
 func embeds(doc *ast.CommentGroup) bool {
 	return doc != nil && slices.ContainsFunc(doc.List, func(c *ast.Comment) bool { return strings.HasPrefix(c.Text, "//go:embed ") })
 }
+
+// TestWritten shows which package variables count as state.
+func TestWritten(t *testing.T) {
+	tests := []struct {
+		decl string
+		want int
+	}{
+		{"var count int", 1},
+		{"var cache = make(map[string]int)", 1},
+		{"var mu, other sync.Mutex", 2},
+		{"var p = new(int)", 1},
+		{`var ErrGone = errors.New("gone")`, 0},
+		{"var table = []string{\"a\"}", 0},
+		{"var _ Store = Dir(\"\")", 0},
+		{"var _ Store", 0},
+		{"var version string", 0},
+		{"//go:embed page.html\nvar page []byte", 0},
+	}
+	for _, tt := range tests {
+		f, err := parser.ParseFile(token.NewFileSet(), "x.go", "package x\n"+tt.decl, parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := written(f.Decls[0].(*ast.GenDecl)); len(got) != tt.want {
+			t.Errorf("%q has %d variables for writing, want %d", tt.decl, len(got), tt.want)
+		}
+	}
+}

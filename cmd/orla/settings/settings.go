@@ -190,6 +190,11 @@ func readFile(path string) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	return decode(doc, filepath.Dir(path))
+}
+
+// decode returns what a file in dir says, by flag.
+func decode(doc *document.Document, dir string) (map[string]string, error) {
 	var f file
 	problems := doc.Decode(&f)
 	values := f.values()
@@ -203,7 +208,7 @@ func readFile(path string) (map[string]string, error) {
 	}
 	problems.Sort()
 	if d := values["data"]; d != "" && !filepath.IsAbs(d) {
-		values["data"] = filepath.Join(filepath.Dir(path), d)
+		values["data"] = filepath.Join(dir, d)
 	}
 	return values, problems.Err()
 }

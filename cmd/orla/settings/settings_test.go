@@ -176,22 +176,23 @@ func TestTableAndFileAgree(t *testing.T) {
 	}
 }
 
-func FuzzCheckFile(f *testing.F) {
-	for _, s := range []string{"", "http = \":1\"", "tls = \"acme\"", "[http]", "data = [1, {a = 2}]", "node = \"\\u0000\""} {
+func FuzzFile(f *testing.F) {
+	for _, s := range []string{"", "http = \":1\"", "tls = \"acme\"", "[http]", "data = [1, {a = 2}]", "node = \"\\u0000\"", "https = \"off\""} {
 		f.Add([]byte(s))
 	}
-	dir := f.TempDir()
 	f.Fuzz(func(t *testing.T, text []byte) {
-		path := filepath.Join(dir, FileName)
-		if err := os.WriteFile(path, text, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		s, err := Resolve(Source{File: path})
+		doc, err := document.Parse(FileName, text)
 		if err != nil {
 			return
 		}
-		if _, err := Resolve(Source{Flags: map[string]string{"http": s.HTTP, "https": s.HTTPS, "admin": s.Admin, "tls": s.TLS, "log-format": s.LogFormat}}); err != nil {
-			t.Errorf("what the file %q says is refused as flags: %v", text, err)
+		values, err := decode(doc, "/etc/orla")
+		if err != nil {
+			return
+		}
+		for _, s := range Table() {
+			if v := values[s.Flag]; doc.Has(s.Key()) && s.Check(v) != nil {
+				t.Errorf("%s = %q is taken from the file %q and refused as a flag", s.Key(), v, text)
+			}
 		}
 	})
 }
