@@ -1,7 +1,9 @@
 package dispatch
 
 import (
+	"bufio"
 	"io"
+	"net"
 	"net/http"
 	"slices"
 
@@ -60,6 +62,7 @@ type headerWriter struct {
 var (
 	_ io.ReaderFrom = (*headerWriter)(nil)
 	_ http.Flusher  = (*headerWriter)(nil)
+	_ http.Hijacker = (*headerWriter)(nil)
 )
 
 func (w *headerWriter) finish() {
@@ -94,6 +97,13 @@ func (w *headerWriter) ReadFrom(src io.Reader) (int64, error) {
 func (w *headerWriter) Flush() {
 	w.finish()
 	_ = http.NewResponseController(w.ResponseWriter).Flush() // what cannot flush need not
+}
+
+// Hijack implements http.Hijacker: what takes a connection over writes the head by
+// itself.
+func (w *headerWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	w.finish()
+	return http.NewResponseController(w.ResponseWriter).Hijack()
 }
 
 // Unwrap lets http.ResponseController reach the server's writer.

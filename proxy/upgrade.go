@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"time"
@@ -23,8 +24,14 @@ func (x *exchange) switchProtocols(res *http.Response) {
 		return
 	}
 	defer func() { _ = back.Close() }()
+	// The head is complete before the connection is taken over, so that a writer
+	// around the server's can still change it then.
+	before := x.w.Header().Clone()
+	x.switchHeader(res)
 	conn, buffered, err := x.rc.Hijack()
 	if err != nil {
+		clear(x.w.Header())
+		maps.Copy(x.w.Header(), before)
 		x.fail(fmt.Errorf("%w: %w", errSwitched, err))
 		return
 	}
@@ -51,16 +58,20 @@ func (x *exchange) switchProtocols(res *http.Response) {
 	}
 }
 
+// switchHeader makes the header of the 101 response.
+func (x *exchange) switchHeader(res *http.Response) {
+	h := x.w.Header()
+	dropNamed(res.Header, res.Header["Connection"])
+	copyResponseHeader(h, res.Header)
+	h["Connection"], h["Upgrade"] = []string{"Upgrade"}, []string{x.upgrade}
+}
+
 // writeSwitch sends the head of the 101 response.
 func (x *exchange) writeSwitch(conn net.Conn, w *bufio.ReadWriter, res *http.Response) error {
 	if err := conn.SetDeadline(time.Time{}); err != nil {
 		return err
 	}
-	h := x.w.Header()
-	dropNamed(res.Header, res.Header["Connection"])
-	copyResponseHeader(h, res.Header)
-	h["Connection"], h["Upgrade"] = []string{"Upgrade"}, []string{x.upgrade}
-	head := &http.Response{StatusCode: res.StatusCode, ProtoMajor: 1, ProtoMinor: 1, Header: h}
+	head := &http.Response{StatusCode: res.StatusCode, ProtoMajor: 1, ProtoMinor: 1, Header: x.w.Header()}
 	if err := head.Write(w); err != nil {
 		return err
 	}
