@@ -97,3 +97,12 @@ func TestShort(t *testing.T) {
 		}
 	}
 }
+
+func TestEnding(t *testing.T) {
+	tests := []struct{ text, want string }{{"a.css", "a.css"}, {"abcdefgh", "abcdefgh"}, {"public/ä.css", "…c/ä.css"}}
+	for _, tt := range tests {
+		if got := ending(tt.text, 8); got != tt.want {
+			t.Errorf("ending(%q) = %q, want %q", tt.text, got, tt.want)
+		}
+	}
+}

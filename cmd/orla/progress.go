@@ -84,7 +84,7 @@ func (p *progress) draw(step string, done, total uint64, item string, bytes bool
 		)
 	}
 	if item != "" {
-		step += " " + plain(item)
+		step += " " + ending(plain(item), 32)
 	}
 	p.bar.Describe(step)
 	if total > 0 {
@@ -99,4 +99,14 @@ func (p *progress) end() {
 		_ = p.bar.Clear() // as above
 		p.bar = nil
 	}
+}
+
+// ending returns the last most characters of a text: of a path, what tells it
+// from its neighbours.
+func ending(text string, most int) string {
+	runes := []rune(text)
+	if len(runes) <= most {
+		return text
+	}
+	return "…" + string(runes[len(runes)-most+1:])
 }
