@@ -52,11 +52,11 @@ func wanted(addr string) bool { return addr != "" && addr != "off" }
 func listenError(flag, addr string, err error) error {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("%s %s: the address is in use by another program; stop it, or pass %s with another port: %w", flag, addr, flag, err)
+		return fmt.Errorf("%s %s: the address is in use by another program; stop it, or pass %s with another port: %w", flag, addr, flag, syscall.EADDRINUSE)
 	case errors.Is(err, os.ErrPermission):
-		return fmt.Errorf("%s %s: not allowed to listen there; pass %s with a port from 1024 up, or give the binary the right (setcap cap_net_bind_service=+ep): %w", flag, addr, flag, err)
+		return fmt.Errorf("%s %s: not allowed to listen there; pass %s with a port from 1024 up, or give the binary the right (setcap cap_net_bind_service=+ep): %w", flag, addr, flag, os.ErrPermission)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return fmt.Errorf("%s %s: this machine does not have that address; pass %s with one that it has: %w", flag, addr, flag, err)
+		return fmt.Errorf("%s %s: this machine does not have that address; pass %s with one that it has: %w", flag, addr, flag, syscall.EADDRNOTAVAIL)
 	default:
 		return fmt.Errorf("%s %s: %w", flag, addr, err)
 	}
