@@ -350,7 +350,7 @@ func moduleProblem(head []byte) string {
 	const magic, version, layer = "\x00asm", "\x01\x00", "\x00\x00"
 	switch h := string(head); {
 	case !strings.HasPrefix(h, magic):
-		return "is not a WebAssembly module"
+		return "is not a WebAssembly module; name the .wasm file that your build makes (orla module inspect shows what a file is)"
 	case strings.HasPrefix(h, magic+"\x0d\x00\x01\x00"):
 		return "is a WebAssembly component, which a later version of Orla will run; build a core module: a WASI preview 1 program for CGI, or an http-wasm handler"
 	case !strings.HasPrefix(h, magic+version+layer):

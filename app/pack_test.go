@@ -325,7 +325,7 @@ func TestPackLoneModule(t *testing.T) {
 		t.Errorf("name = %q, want api", p.Manifest.GetName())
 	}
 	for file, want := range map[string]string{
-		"bad.wasm":     `bad.wasm: "bad.wasm" is not a WebAssembly module`,
+		"bad.wasm":     `bad.wasm: "bad.wasm" is not a WebAssembly module; name the .wasm file that your build makes (orla module inspect shows what a file is)`,
 		"notes.txt":    "notes.txt: not an app: name a folder with orla.toml, or a .wasm file",
 		"nothing.wasm": "nothing.wasm: there is no such file or folder",
 	} {
