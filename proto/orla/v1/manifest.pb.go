@@ -242,6 +242,63 @@ func (Abi) EnumDescriptor() ([]byte, []int) {
 	return file_orla_v1_manifest_proto_rawDescGZIP(), []int{3}
 }
 
+// Isolation tells what one request can see of another in the same function.
+type Isolation int32
+
+const (
+	Isolation_ISOLATION_UNSPECIFIED Isolation = 0
+	// Every request finds the memory as it was after initialisation.
+	Isolation_ISOLATION_REQUEST Isolation = 1
+	// A request finds what earlier ones have left in the same instance.
+	Isolation_ISOLATION_POOLED Isolation = 2
+	// Every request initialises an instance of its own: slow, but with random seeds that
+	// it shares with nobody.
+	Isolation_ISOLATION_FRESH Isolation = 3
+)
+
+// Enum value maps for Isolation.
+var (
+	Isolation_name = map[int32]string{
+		0: "ISOLATION_UNSPECIFIED",
+		1: "ISOLATION_REQUEST",
+		2: "ISOLATION_POOLED",
+		3: "ISOLATION_FRESH",
+	}
+	Isolation_value = map[string]int32{
+		"ISOLATION_UNSPECIFIED": 0,
+		"ISOLATION_REQUEST":     1,
+		"ISOLATION_POOLED":      2,
+		"ISOLATION_FRESH":       3,
+	}
+)
+
+func (x Isolation) Enum() *Isolation {
+	p := new(Isolation)
+	*p = x
+	return p
+}
+
+func (x Isolation) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Isolation) Descriptor() protoreflect.EnumDescriptor {
+	return file_orla_v1_manifest_proto_enumTypes[4].Descriptor()
+}
+
+func (Isolation) Type() protoreflect.EnumType {
+	return &file_orla_v1_manifest_proto_enumTypes[4]
+}
+
+func (x Isolation) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Isolation.Descriptor instead.
+func (Isolation) EnumDescriptor() ([]byte, []int) {
+	return file_orla_v1_manifest_proto_rawDescGZIP(), []int{4}
+}
+
 // Role orders what a token may do.
 type Role int32
 
@@ -282,11 +339,11 @@ func (x Role) String() string {
 }
 
 func (Role) Descriptor() protoreflect.EnumDescriptor {
-	return file_orla_v1_manifest_proto_enumTypes[4].Descriptor()
+	return file_orla_v1_manifest_proto_enumTypes[5].Descriptor()
 }
 
 func (Role) Type() protoreflect.EnumType {
-	return &file_orla_v1_manifest_proto_enumTypes[4]
+	return &file_orla_v1_manifest_proto_enumTypes[5]
 }
 
 func (x Role) Number() protoreflect.EnumNumber {
@@ -295,7 +352,7 @@ func (x Role) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Role.Descriptor instead.
 func (Role) EnumDescriptor() ([]byte, []int) {
-	return file_orla_v1_manifest_proto_rawDescGZIP(), []int{4}
+	return file_orla_v1_manifest_proto_rawDescGZIP(), []int{5}
 }
 
 // Manifest is one immutable release of an app or a route set.
@@ -614,7 +671,14 @@ type Function struct {
 	// Arguments after the program's name (CGI).
 	Args []string `protobuf:"bytes,10,rep,name=args,proto3" json:"args,omitempty"`
 	// Files that the guest may read, rooted at "/".
-	Files         []*File `protobuf:"bytes,11,rep,name=files,proto3" json:"files,omitempty"`
+	Files []*File `protobuf:"bytes,11,rep,name=files,proto3" json:"files,omitempty"`
+	// CPU time that a request may use in the guest. Unset means the node's default.
+	Cpu *durationpb.Duration `protobuf:"bytes,12,opt,name=cpu,proto3" json:"cpu,omitempty"`
+	// What requests share. Unspecified means ISOLATION_REQUEST.
+	Isolation Isolation `protobuf:"varint,13,opt,name=isolation,proto3,enum=orla.v1.Isolation" json:"isolation,omitempty"`
+	Limits    *Limits   `protobuf:"bytes,14,opt,name=limits,proto3" json:"limits,omitempty"`
+	// Adds Server-Timing to responses: wall and CPU time until the head was sent.
+	ServerTiming  bool `protobuf:"varint,15,opt,name=server_timing,json=serverTiming,proto3" json:"server_timing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -726,6 +790,132 @@ func (x *Function) GetFiles() []*File {
 	return nil
 }
 
+func (x *Function) GetCpu() *durationpb.Duration {
+	if x != nil {
+		return x.Cpu
+	}
+	return nil
+}
+
+func (x *Function) GetIsolation() Isolation {
+	if x != nil {
+		return x.Isolation
+	}
+	return Isolation_ISOLATION_UNSPECIFIED
+}
+
+func (x *Function) GetLimits() *Limits {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+func (x *Function) GetServerTiming() bool {
+	if x != nil {
+		return x.ServerTiming
+	}
+	return false
+}
+
+// Limits bounds what a request of a function may use. Zero means the node's default.
+type Limits struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Native stack in bytes.
+	StackBytes int64 `protobuf:"varint,1,opt,name=stack_bytes,json=stackBytes,proto3" json:"stack_bytes,omitempty"`
+	// Elements of each table.
+	TableElements     uint32 `protobuf:"varint,2,opt,name=table_elements,json=tableElements,proto3" json:"table_elements,omitempty"`
+	RequestBodyBytes  int64  `protobuf:"varint,3,opt,name=request_body_bytes,json=requestBodyBytes,proto3" json:"request_body_bytes,omitempty"`
+	ResponseBodyBytes int64  `protobuf:"varint,4,opt,name=response_body_bytes,json=responseBodyBytes,proto3" json:"response_body_bytes,omitempty"`
+	// Bytes that one request may log.
+	LogBytes int64 `protobuf:"varint,5,opt,name=log_bytes,json=logBytes,proto3" json:"log_bytes,omitempty"`
+	// Lines a second that the function may log.
+	LogLinesPerSecond uint32 `protobuf:"varint,6,opt,name=log_lines_per_second,json=logLinesPerSecond,proto3" json:"log_lines_per_second,omitempty"`
+	// Calls from the guest into the node.
+	HostCalls     int64 `protobuf:"varint,7,opt,name=host_calls,json=hostCalls,proto3" json:"host_calls,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Limits) Reset() {
+	*x = Limits{}
+	mi := &file_orla_v1_manifest_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Limits) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Limits) ProtoMessage() {}
+
+func (x *Limits) ProtoReflect() protoreflect.Message {
+	mi := &file_orla_v1_manifest_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Limits.ProtoReflect.Descriptor instead.
+func (*Limits) Descriptor() ([]byte, []int) {
+	return file_orla_v1_manifest_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Limits) GetStackBytes() int64 {
+	if x != nil {
+		return x.StackBytes
+	}
+	return 0
+}
+
+func (x *Limits) GetTableElements() uint32 {
+	if x != nil {
+		return x.TableElements
+	}
+	return 0
+}
+
+func (x *Limits) GetRequestBodyBytes() int64 {
+	if x != nil {
+		return x.RequestBodyBytes
+	}
+	return 0
+}
+
+func (x *Limits) GetResponseBodyBytes() int64 {
+	if x != nil {
+		return x.ResponseBodyBytes
+	}
+	return 0
+}
+
+func (x *Limits) GetLogBytes() int64 {
+	if x != nil {
+		return x.LogBytes
+	}
+	return 0
+}
+
+func (x *Limits) GetLogLinesPerSecond() uint32 {
+	if x != nil {
+		return x.LogLinesPerSecond
+	}
+	return 0
+}
+
+func (x *Limits) GetHostCalls() int64 {
+	if x != nil {
+		return x.HostCalls
+	}
+	return 0
+}
+
 // Route sends the requests that it matches to one target.
 type Route struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -740,6 +930,9 @@ type Route struct {
 	RequestHeaders *HeaderChanges `protobuf:"bytes,4,opt,name=request_headers,json=requestHeaders,proto3" json:"request_headers,omitempty"`
 	// Where the route was written, for messages: "orla.toml:14".
 	Source string `protobuf:"bytes,5,opt,name=source,proto3" json:"source,omitempty"`
+	// Functions of this release that see the request before the target does, and the
+	// response after it, outermost first. Each speaks the http-wasm handler ABI.
+	Middleware []string `protobuf:"bytes,6,rep,name=middleware,proto3" json:"middleware,omitempty"`
 	// Types that are valid to be assigned to Target:
 	//
 	//	*Route_Function
@@ -754,7 +947,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_orla_v1_manifest_proto_msgTypes[5]
+	mi := &file_orla_v1_manifest_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -766,7 +959,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_manifest_proto_msgTypes[5]
+	mi := &file_orla_v1_manifest_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -779,7 +972,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_orla_v1_manifest_proto_rawDescGZIP(), []int{5}
+	return file_orla_v1_manifest_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Route) GetMatch() *Match {
@@ -815,6 +1008,13 @@ func (x *Route) GetSource() string {
 		return x.Source
 	}
 	return ""
+}
+
+func (x *Route) GetMiddleware() []string {
+	if x != nil {
+		return x.Middleware
+	}
+	return nil
 }
 
 func (x *Route) GetTarget() isRoute_Target {
@@ -922,7 +1122,7 @@ type Match struct {
 
 func (x *Match) Reset() {
 	*x = Match{}
-	mi := &file_orla_v1_manifest_proto_msgTypes[6]
+	mi := &file_orla_v1_manifest_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -934,7 +1134,7 @@ func (x *Match) String() string {
 func (*Match) ProtoMessage() {}
 
 func (x *Match) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_manifest_proto_msgTypes[6]
+	mi := &file_orla_v1_manifest_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -947,7 +1147,7 @@ func (x *Match) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Match.ProtoReflect.Descriptor instead.
 func (*Match) Descriptor() ([]byte, []int) {
-	return file_orla_v1_manifest_proto_rawDescGZIP(), []int{6}
+	return file_orla_v1_manifest_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Match) GetPath() string {
@@ -996,7 +1196,7 @@ type Condition struct {
 
 func (x *Condition) Reset() {
 	*x = Condition{}
-	mi := &file_orla_v1_manifest_proto_msgTypes[7]
+	mi := &file_orla_v1_manifest_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1008,7 +1208,7 @@ func (x *Condition) String() string {
 func (*Condition) ProtoMessage() {}
 
 func (x *Condition) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_manifest_proto_msgTypes[7]
+	mi := &file_orla_v1_manifest_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1021,7 +1221,7 @@ func (x *Condition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Condition.ProtoReflect.Descriptor instead.
 func (*Condition) Descriptor() ([]byte, []int) {
-	return file_orla_v1_manifest_proto_rawDescGZIP(), []int{7}
+	return file_orla_v1_manifest_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Condition) GetName() string {
@@ -1050,7 +1250,7 @@ type HeaderChanges struct {
 
 func (x *HeaderChanges) Reset() {
 	*x = HeaderChanges{}
-	mi := &file_orla_v1_manifest_proto_msgTypes[8]
+	mi := &file_orla_v1_manifest_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1062,7 +1262,7 @@ func (x *HeaderChanges) String() string {
 func (*HeaderChanges) ProtoMessage() {}
 
 func (x *HeaderChanges) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_manifest_proto_msgTypes[8]
+	mi := &file_orla_v1_manifest_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1075,7 +1275,7 @@ func (x *HeaderChanges) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeaderChanges.ProtoReflect.Descriptor instead.
 func (*HeaderChanges) Descriptor() ([]byte, []int) {
-	return file_orla_v1_manifest_proto_rawDescGZIP(), []int{8}
+	return file_orla_v1_manifest_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *HeaderChanges) GetSet() []*Field {
@@ -1110,7 +1310,7 @@ type Field struct {
 
 func (x *Field) Reset() {
 	*x = Field{}
-	mi := &file_orla_v1_manifest_proto_msgTypes[9]
+	mi := &file_orla_v1_manifest_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1122,7 +1322,7 @@ func (x *Field) String() string {
 func (*Field) ProtoMessage() {}
 
 func (x *Field) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_manifest_proto_msgTypes[9]
+	mi := &file_orla_v1_manifest_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1135,7 +1335,7 @@ func (x *Field) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Field.ProtoReflect.Descriptor instead.
 func (*Field) Descriptor() ([]byte, []int) {
-	return file_orla_v1_manifest_proto_rawDescGZIP(), []int{9}
+	return file_orla_v1_manifest_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Field) GetName() string {
@@ -1167,7 +1367,7 @@ type Proxy struct {
 
 func (x *Proxy) Reset() {
 	*x = Proxy{}
-	mi := &file_orla_v1_manifest_proto_msgTypes[10]
+	mi := &file_orla_v1_manifest_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1179,7 +1379,7 @@ func (x *Proxy) String() string {
 func (*Proxy) ProtoMessage() {}
 
 func (x *Proxy) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_manifest_proto_msgTypes[10]
+	mi := &file_orla_v1_manifest_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1192,7 +1392,7 @@ func (x *Proxy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proxy.ProtoReflect.Descriptor instead.
 func (*Proxy) Descriptor() ([]byte, []int) {
-	return file_orla_v1_manifest_proto_rawDescGZIP(), []int{10}
+	return file_orla_v1_manifest_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Proxy) GetTo() []string {
@@ -1229,7 +1429,7 @@ type Redirect struct {
 
 func (x *Redirect) Reset() {
 	*x = Redirect{}
-	mi := &file_orla_v1_manifest_proto_msgTypes[11]
+	mi := &file_orla_v1_manifest_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1241,7 +1441,7 @@ func (x *Redirect) String() string {
 func (*Redirect) ProtoMessage() {}
 
 func (x *Redirect) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_manifest_proto_msgTypes[11]
+	mi := &file_orla_v1_manifest_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1254,7 +1454,7 @@ func (x *Redirect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Redirect.ProtoReflect.Descriptor instead.
 func (*Redirect) Descriptor() ([]byte, []int) {
-	return file_orla_v1_manifest_proto_rawDescGZIP(), []int{11}
+	return file_orla_v1_manifest_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Redirect) GetTo() string {
@@ -1285,7 +1485,7 @@ type Respond struct {
 
 func (x *Respond) Reset() {
 	*x = Respond{}
-	mi := &file_orla_v1_manifest_proto_msgTypes[12]
+	mi := &file_orla_v1_manifest_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1297,7 +1497,7 @@ func (x *Respond) String() string {
 func (*Respond) ProtoMessage() {}
 
 func (x *Respond) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_manifest_proto_msgTypes[12]
+	mi := &file_orla_v1_manifest_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1310,7 +1510,7 @@ func (x *Respond) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Respond.ProtoReflect.Descriptor instead.
 func (*Respond) Descriptor() ([]byte, []int) {
-	return file_orla_v1_manifest_proto_rawDescGZIP(), []int{12}
+	return file_orla_v1_manifest_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Respond) GetStatus() uint32 {
@@ -1354,7 +1554,7 @@ type Head struct {
 
 func (x *Head) Reset() {
 	*x = Head{}
-	mi := &file_orla_v1_manifest_proto_msgTypes[13]
+	mi := &file_orla_v1_manifest_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1366,7 +1566,7 @@ func (x *Head) String() string {
 func (*Head) ProtoMessage() {}
 
 func (x *Head) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_manifest_proto_msgTypes[13]
+	mi := &file_orla_v1_manifest_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1379,7 +1579,7 @@ func (x *Head) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Head.ProtoReflect.Descriptor instead.
 func (*Head) Descriptor() ([]byte, []int) {
-	return file_orla_v1_manifest_proto_rawDescGZIP(), []int{13}
+	return file_orla_v1_manifest_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Head) GetName() string {
@@ -1441,7 +1641,7 @@ type Release struct {
 
 func (x *Release) Reset() {
 	*x = Release{}
-	mi := &file_orla_v1_manifest_proto_msgTypes[14]
+	mi := &file_orla_v1_manifest_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1453,7 +1653,7 @@ func (x *Release) String() string {
 func (*Release) ProtoMessage() {}
 
 func (x *Release) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_manifest_proto_msgTypes[14]
+	mi := &file_orla_v1_manifest_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1466,7 +1666,7 @@ func (x *Release) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Release.ProtoReflect.Descriptor instead.
 func (*Release) Descriptor() ([]byte, []int) {
-	return file_orla_v1_manifest_proto_rawDescGZIP(), []int{14}
+	return file_orla_v1_manifest_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Release) GetNumber() uint64 {
@@ -1521,7 +1721,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_orla_v1_manifest_proto_msgTypes[15]
+	mi := &file_orla_v1_manifest_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1533,7 +1733,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_manifest_proto_msgTypes[15]
+	mi := &file_orla_v1_manifest_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1546,7 +1746,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_orla_v1_manifest_proto_rawDescGZIP(), []int{15}
+	return file_orla_v1_manifest_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Token) GetId() string {
@@ -1617,7 +1817,7 @@ const file_orla_v1_manifest_proto_rawDesc = "" +
 	"\aVariant\x12\x16\n" +
 	"\x06coding\x18\x01 \x01(\tR\x06coding\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x12\n" +
-	"\x04size\x18\x03 \x01(\x03R\x04size\"\xa8\x03\n" +
+	"\x04size\x18\x03 \x01(\x03R\x04size\"\xd5\x04\n" +
 	"\bFunction\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06module\x18\x02 \x01(\tR\x06module\x12\x1f\n" +
@@ -1631,16 +1831,33 @@ const file_orla_v1_manifest_proto_rawDesc = "" +
 	"\x03env\x18\t \x03(\v2\x1a.orla.v1.Function.EnvEntryR\x03env\x12\x12\n" +
 	"\x04args\x18\n" +
 	" \x03(\tR\x04args\x12#\n" +
-	"\x05files\x18\v \x03(\v2\r.orla.v1.FileR\x05files\x1a6\n" +
+	"\x05files\x18\v \x03(\v2\r.orla.v1.FileR\x05files\x12+\n" +
+	"\x03cpu\x18\f \x01(\v2\x19.google.protobuf.DurationR\x03cpu\x120\n" +
+	"\tisolation\x18\r \x01(\x0e2\x12.orla.v1.IsolationR\tisolation\x12'\n" +
+	"\x06limits\x18\x0e \x01(\v2\x0f.orla.v1.LimitsR\x06limits\x12#\n" +
+	"\rserver_timing\x18\x0f \x01(\bR\fserverTiming\x1a6\n" +
 	"\bEnvEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x97\x03\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9b\x02\n" +
+	"\x06Limits\x12\x1f\n" +
+	"\vstack_bytes\x18\x01 \x01(\x03R\n" +
+	"stackBytes\x12%\n" +
+	"\x0etable_elements\x18\x02 \x01(\rR\rtableElements\x12,\n" +
+	"\x12request_body_bytes\x18\x03 \x01(\x03R\x10requestBodyBytes\x12.\n" +
+	"\x13response_body_bytes\x18\x04 \x01(\x03R\x11responseBodyBytes\x12\x1b\n" +
+	"\tlog_bytes\x18\x05 \x01(\x03R\blogBytes\x12/\n" +
+	"\x14log_lines_per_second\x18\x06 \x01(\rR\x11logLinesPerSecond\x12\x1d\n" +
+	"\n" +
+	"host_calls\x18\a \x01(\x03R\thostCalls\"\xb7\x03\n" +
 	"\x05Route\x12$\n" +
 	"\x05match\x18\x01 \x01(\v2\x0e.orla.v1.MatchR\x05match\x12\x18\n" +
 	"\arewrite\x18\x02 \x01(\tR\arewrite\x120\n" +
 	"\aheaders\x18\x03 \x01(\v2\x16.orla.v1.HeaderChangesR\aheaders\x12?\n" +
 	"\x0frequest_headers\x18\x04 \x01(\v2\x16.orla.v1.HeaderChangesR\x0erequestHeaders\x12\x16\n" +
-	"\x06source\x18\x05 \x01(\tR\x06source\x12\x1c\n" +
+	"\x06source\x18\x05 \x01(\tR\x06source\x12\x1e\n" +
+	"\n" +
+	"middleware\x18\x06 \x03(\tR\n" +
+	"middleware\x12\x1c\n" +
 	"\bfunction\x18\n" +
 	" \x01(\tH\x00R\bfunction\x12\x14\n" +
 	"\x04site\x18\v \x01(\bH\x00R\x04site\x12&\n" +
@@ -1713,7 +1930,12 @@ const file_orla_v1_manifest_proto_rawDesc = "" +
 	"\x03Abi\x12\x13\n" +
 	"\x0fABI_UNSPECIFIED\x10\x00\x12\v\n" +
 	"\aABI_CGI\x10\x01\x12\x11\n" +
-	"\rABI_HTTP_WASM\x10\x02*P\n" +
+	"\rABI_HTTP_WASM\x10\x02*h\n" +
+	"\tIsolation\x12\x19\n" +
+	"\x15ISOLATION_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11ISOLATION_REQUEST\x10\x01\x12\x14\n" +
+	"\x10ISOLATION_POOLED\x10\x02\x12\x13\n" +
+	"\x0fISOLATION_FRESH\x10\x03*P\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vROLE_VIEWER\x10\x01\x12\x11\n" +
@@ -1733,69 +1955,74 @@ func file_orla_v1_manifest_proto_rawDescGZIP() []byte {
 	return file_orla_v1_manifest_proto_rawDescData
 }
 
-var file_orla_v1_manifest_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_orla_v1_manifest_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_orla_v1_manifest_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_orla_v1_manifest_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_orla_v1_manifest_proto_goTypes = []any{
 	(Kind)(0),                     // 0: orla.v1.Kind
 	(NotFound)(0),                 // 1: orla.v1.NotFound
 	(Html)(0),                     // 2: orla.v1.Html
 	(Abi)(0),                      // 3: orla.v1.Abi
-	(Role)(0),                     // 4: orla.v1.Role
-	(*Manifest)(nil),              // 5: orla.v1.Manifest
-	(*Site)(nil),                  // 6: orla.v1.Site
-	(*File)(nil),                  // 7: orla.v1.File
-	(*Variant)(nil),               // 8: orla.v1.Variant
-	(*Function)(nil),              // 9: orla.v1.Function
-	(*Route)(nil),                 // 10: orla.v1.Route
-	(*Match)(nil),                 // 11: orla.v1.Match
-	(*Condition)(nil),             // 12: orla.v1.Condition
-	(*HeaderChanges)(nil),         // 13: orla.v1.HeaderChanges
-	(*Field)(nil),                 // 14: orla.v1.Field
-	(*Proxy)(nil),                 // 15: orla.v1.Proxy
-	(*Redirect)(nil),              // 16: orla.v1.Redirect
-	(*Respond)(nil),               // 17: orla.v1.Respond
-	(*Head)(nil),                  // 18: orla.v1.Head
-	(*Release)(nil),               // 19: orla.v1.Release
-	(*Token)(nil),                 // 20: orla.v1.Token
-	nil,                           // 21: orla.v1.Function.EnvEntry
-	(*durationpb.Duration)(nil),   // 22: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 23: google.protobuf.Timestamp
+	(Isolation)(0),                // 4: orla.v1.Isolation
+	(Role)(0),                     // 5: orla.v1.Role
+	(*Manifest)(nil),              // 6: orla.v1.Manifest
+	(*Site)(nil),                  // 7: orla.v1.Site
+	(*File)(nil),                  // 8: orla.v1.File
+	(*Variant)(nil),               // 9: orla.v1.Variant
+	(*Function)(nil),              // 10: orla.v1.Function
+	(*Limits)(nil),                // 11: orla.v1.Limits
+	(*Route)(nil),                 // 12: orla.v1.Route
+	(*Match)(nil),                 // 13: orla.v1.Match
+	(*Condition)(nil),             // 14: orla.v1.Condition
+	(*HeaderChanges)(nil),         // 15: orla.v1.HeaderChanges
+	(*Field)(nil),                 // 16: orla.v1.Field
+	(*Proxy)(nil),                 // 17: orla.v1.Proxy
+	(*Redirect)(nil),              // 18: orla.v1.Redirect
+	(*Respond)(nil),               // 19: orla.v1.Respond
+	(*Head)(nil),                  // 20: orla.v1.Head
+	(*Release)(nil),               // 21: orla.v1.Release
+	(*Token)(nil),                 // 22: orla.v1.Token
+	nil,                           // 23: orla.v1.Function.EnvEntry
+	(*durationpb.Duration)(nil),   // 24: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 25: google.protobuf.Timestamp
 }
 var file_orla_v1_manifest_proto_depIdxs = []int32{
 	0,  // 0: orla.v1.Manifest.kind:type_name -> orla.v1.Kind
-	6,  // 1: orla.v1.Manifest.site:type_name -> orla.v1.Site
-	9,  // 2: orla.v1.Manifest.functions:type_name -> orla.v1.Function
-	10, // 3: orla.v1.Manifest.routes:type_name -> orla.v1.Route
-	7,  // 4: orla.v1.Site.files:type_name -> orla.v1.File
+	7,  // 1: orla.v1.Manifest.site:type_name -> orla.v1.Site
+	10, // 2: orla.v1.Manifest.functions:type_name -> orla.v1.Function
+	12, // 3: orla.v1.Manifest.routes:type_name -> orla.v1.Route
+	8,  // 4: orla.v1.Site.files:type_name -> orla.v1.File
 	1,  // 5: orla.v1.Site.not_found:type_name -> orla.v1.NotFound
 	2,  // 6: orla.v1.Site.html:type_name -> orla.v1.Html
-	8,  // 7: orla.v1.File.variants:type_name -> orla.v1.Variant
+	9,  // 7: orla.v1.File.variants:type_name -> orla.v1.Variant
 	3,  // 8: orla.v1.Function.abi:type_name -> orla.v1.Abi
-	22, // 9: orla.v1.Function.timeout:type_name -> google.protobuf.Duration
-	21, // 10: orla.v1.Function.env:type_name -> orla.v1.Function.EnvEntry
-	7,  // 11: orla.v1.Function.files:type_name -> orla.v1.File
-	11, // 12: orla.v1.Route.match:type_name -> orla.v1.Match
-	13, // 13: orla.v1.Route.headers:type_name -> orla.v1.HeaderChanges
-	13, // 14: orla.v1.Route.request_headers:type_name -> orla.v1.HeaderChanges
-	15, // 15: orla.v1.Route.proxy:type_name -> orla.v1.Proxy
-	16, // 16: orla.v1.Route.redirect:type_name -> orla.v1.Redirect
-	17, // 17: orla.v1.Route.respond:type_name -> orla.v1.Respond
-	12, // 18: orla.v1.Match.headers:type_name -> orla.v1.Condition
-	12, // 19: orla.v1.Match.query:type_name -> orla.v1.Condition
-	14, // 20: orla.v1.HeaderChanges.set:type_name -> orla.v1.Field
-	14, // 21: orla.v1.HeaderChanges.add:type_name -> orla.v1.Field
-	22, // 22: orla.v1.Proxy.timeout:type_name -> google.protobuf.Duration
-	0,  // 23: orla.v1.Head.kind:type_name -> orla.v1.Kind
-	19, // 24: orla.v1.Head.releases:type_name -> orla.v1.Release
-	23, // 25: orla.v1.Head.changed:type_name -> google.protobuf.Timestamp
-	23, // 26: orla.v1.Release.created:type_name -> google.protobuf.Timestamp
-	4,  // 27: orla.v1.Token.role:type_name -> orla.v1.Role
-	23, // 28: orla.v1.Token.created:type_name -> google.protobuf.Timestamp
-	29, // [29:29] is the sub-list for method output_type
-	29, // [29:29] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	24, // 9: orla.v1.Function.timeout:type_name -> google.protobuf.Duration
+	23, // 10: orla.v1.Function.env:type_name -> orla.v1.Function.EnvEntry
+	8,  // 11: orla.v1.Function.files:type_name -> orla.v1.File
+	24, // 12: orla.v1.Function.cpu:type_name -> google.protobuf.Duration
+	4,  // 13: orla.v1.Function.isolation:type_name -> orla.v1.Isolation
+	11, // 14: orla.v1.Function.limits:type_name -> orla.v1.Limits
+	13, // 15: orla.v1.Route.match:type_name -> orla.v1.Match
+	15, // 16: orla.v1.Route.headers:type_name -> orla.v1.HeaderChanges
+	15, // 17: orla.v1.Route.request_headers:type_name -> orla.v1.HeaderChanges
+	17, // 18: orla.v1.Route.proxy:type_name -> orla.v1.Proxy
+	18, // 19: orla.v1.Route.redirect:type_name -> orla.v1.Redirect
+	19, // 20: orla.v1.Route.respond:type_name -> orla.v1.Respond
+	14, // 21: orla.v1.Match.headers:type_name -> orla.v1.Condition
+	14, // 22: orla.v1.Match.query:type_name -> orla.v1.Condition
+	16, // 23: orla.v1.HeaderChanges.set:type_name -> orla.v1.Field
+	16, // 24: orla.v1.HeaderChanges.add:type_name -> orla.v1.Field
+	24, // 25: orla.v1.Proxy.timeout:type_name -> google.protobuf.Duration
+	0,  // 26: orla.v1.Head.kind:type_name -> orla.v1.Kind
+	21, // 27: orla.v1.Head.releases:type_name -> orla.v1.Release
+	25, // 28: orla.v1.Head.changed:type_name -> google.protobuf.Timestamp
+	25, // 29: orla.v1.Release.created:type_name -> google.protobuf.Timestamp
+	5,  // 30: orla.v1.Token.role:type_name -> orla.v1.Role
+	25, // 31: orla.v1.Token.created:type_name -> google.protobuf.Timestamp
+	32, // [32:32] is the sub-list for method output_type
+	32, // [32:32] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_orla_v1_manifest_proto_init() }
@@ -1803,7 +2030,7 @@ func file_orla_v1_manifest_proto_init() {
 	if File_orla_v1_manifest_proto != nil {
 		return
 	}
-	file_orla_v1_manifest_proto_msgTypes[5].OneofWrappers = []any{
+	file_orla_v1_manifest_proto_msgTypes[6].OneofWrappers = []any{
 		(*Route_Function)(nil),
 		(*Route_Site)(nil),
 		(*Route_Proxy)(nil),
@@ -1815,8 +2042,8 @@ func file_orla_v1_manifest_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_orla_v1_manifest_proto_rawDesc), len(file_orla_v1_manifest_proto_rawDesc)),
-			NumEnums:      5,
-			NumMessages:   17,
+			NumEnums:      6,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
