@@ -92,6 +92,9 @@ func (x *exchange) endSpan(status int, end time.Time) {
 			attribute.Int64(telemetry.AttrRelease, int64(x.tel.Release)), //nolint:gosec // a counter from 1
 			attribute.String(telemetry.AttrTarget, x.tel.Target))
 	}
+	if x.tel.CPU != 0 {
+		attrs = append(attrs, attribute.Float64(telemetry.AttrGuestCPU, milliseconds(x.tel.CPU)))
+	}
 	if status >= 500 {
 		attrs = append(attrs, semconv.ErrorTypeKey.String(strconv.Itoa(status)))
 		x.span.SetStatus(codes.Error, "")
@@ -156,12 +159,17 @@ func (x *exchange) logAccess(status int, took time.Duration) {
 	if t.Guest != 0 {
 		attrs = append(attrs, slog.Duration(telemetry.KeyGuest, t.Guest))
 	}
+	if t.CPU != 0 {
+		attrs = append(attrs, slog.Float64(telemetry.KeyGuestCPU, milliseconds(t.CPU)))
+	}
 	str("user_agent", cut(x.r.UserAgent(), maxLogged))
 	if t.Err != nil {
 		attrs = append(attrs, slog.String(telemetry.KeyError, t.Err.Error()))
 	}
 	x.srv.log.LogAttrs(ctx, level, "request", attrs...)
 }
+
+func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 // maxLogged is the most of a client's text in a log record, in bytes.
 const maxLogged = 1 << 10

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -26,6 +27,7 @@ func routed(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
 	case "/users/7":
 		t.App, t.Release, t.Route, t.Target, t.Function = "shop", 3, "/users/{id}", "function", "api"
+		t.CPU = 1500 * time.Microsecond
 		_, _ = io.Copy(io.Discard, r.Body)
 		io.WriteString(w, "hello")
 	case "/bad":
@@ -60,7 +62,7 @@ func TestAccessLog(t *testing.T) {
 	srv.log.await(t, "request", map[string]any{
 		"level": "INFO", "app": "shop", "node": "n1", "request_id": "id-1", "method": "POST", "host": "shop.example",
 		"path": "/users/7", "protocol": "HTTP/1.1", "status": 200.0, "bytes": 5.0, "client": "127.0.0.1", "route": "/users/{id}",
-		"release": 3.0, "target": "function", "function": "api", "user_agent": "test/1",
+		"release": 3.0, "target": "function", "function": "api", "guest_cpu_ms": 1.5, "user_agent": "test/1",
 	})
 	get(http.MethodPost, "/bad")
 	srv.log.await(t, "request", map[string]any{"level": "WARN", "status": 502.0, "error": "upstream is down", "path": "/bad"})
@@ -133,6 +135,7 @@ func TestSpans(t *testing.T) {
 			attribute.String("server.address", "127.0.0.1"), attribute.String("http.route", "/users/{id}"), attribute.Int("http.response.status_code", 200),
 			attribute.String("network.protocol.version", "2"), attribute.String("client.address", "127.0.0.1"), attribute.String("user_agent.original", "test/1"),
 			attribute.String("orla.app", "shop"), attribute.Int("orla.release", 3), attribute.String("orla.target", "function"),
+			attribute.Float64("orla.guest_cpu_ms", 1.5),
 		}},
 		{"GET", "/nobody", "", "GET", codes.Unset, []attribute.KeyValue{attribute.Int("http.response.status_code", 200)}},
 		{"BREW", "/nobody", "", "HTTP", codes.Unset, []attribute.KeyValue{

@@ -40,6 +40,11 @@ const (
 	KeyDuration = "duration"
 	// KeyGuest is the part of it spent inside a guest.
 	KeyGuest = "guest"
+	// KeyGuestCPU is the CPU time that guests used for a request, in milliseconds
+	// with a fraction.
+	KeyGuestCPU = "guest_cpu_ms"
+	// KeyLimit is the limit that ended or cut something: "cpu", "response_body".
+	KeyLimit = "limit"
 	// KeyRevision is a revision of the register.
 	KeyRevision = "revision"
 	// KeyDigest is a blob's digest: "sha256:…".
@@ -90,6 +95,13 @@ const (
 	AttrABI = "orla.abi"
 	// AttrOutcome is how something ended: "ok", or a short word for the cause.
 	AttrOutcome = "orla.outcome"
+	// AttrLimit is the limit that was hit, as orla.toml calls it: "cpu", "log_rate".
+	AttrLimit = "orla.limit"
+	// AttrInstanceState is "idle" or "busy".
+	AttrInstanceState = "orla.instance.state"
+	// AttrGuestCPU is the CPU time that guests used for a request, in milliseconds;
+	// spans only.
+	AttrGuestCPU = "orla.guest_cpu_ms"
 	// AttrRequestID is the X-Request-Id; spans only.
 	AttrRequestID = "orla.request_id"
 	// AttrDigest is a content digest; spans only.
@@ -120,6 +132,19 @@ const (
 	FunctionDuration = "orla.function.duration"
 	// FunctionGuestDuration is a histogram (s) of the time inside the guest.
 	FunctionGuestDuration = "orla.function.guest.duration"
+	// FunctionCPU is a counter (s) of the CPU time that guests used, by AttrApp and
+	// AttrFunction.
+	FunctionCPU = "orla.function.cpu.time"
+	// FunctionLimit is a counter ({hit}) of limits that requests ran into, by AttrApp,
+	// AttrFunction and AttrLimit.
+	FunctionLimit = "orla.function.limit.hits"
+	// FunctionCircuit is a gauge (1): 1 if the function keeps failing and is answered
+	// 503 without being run, else 0.
+	FunctionCircuit = "orla.function.circuit.open"
+	// FunctionInstances is a gauge ({instance}) by AttrInstanceState.
+	FunctionInstances = "orla.function.instances"
+	// FunctionMemory is a gauge (By) of the memory that a function's instances have.
+	FunctionMemory = "orla.function.memory"
 	// FunctionActive is an up-down counter ({invocation}) of guests at work.
 	FunctionActive = "orla.function.active"
 	// FunctionQueued is an up-down counter ({invocation}) of requests that wait

@@ -27,6 +27,8 @@ type Request struct {
 	Upstream string
 	// Guest is the time spent inside the guest.
 	Guest time.Duration
+	// CPU is the CPU time that guests used, those of middleware included.
+	CPU time.Duration
 	// Err is the cause of an answer that the client only sees as a fixed phrase.
 	Err error
 }
