@@ -1,0 +1,28 @@
+//go:build !linux
+
+package memory
+
+// Method is how the pages that were written to are found.
+type Method string
+
+// None is the method of systems without any: memories cannot be reset.
+const None Method = "none"
+
+// Best returns the method that is in use on this system.
+func Best() Method { return None }
+
+type tracker struct{}
+
+func (*tracker) dirty([]byte, []run) ([]run, error) { return nil, ErrUnsupported }
+
+// store keeps an image's content in the process's memory.
+type store struct{ view []byte }
+
+func (s *store) open(content []byte, _ []bool) error {
+	s.view = append([]byte(nil), content...)
+	return nil
+}
+
+func (s *store) close() {}
+
+func discard([]byte) error { return ErrUnsupported }
