@@ -23,19 +23,20 @@ const (
 )
 
 func (v *validator) functions() {
-	seen := make(map[string]bool)
+	v.functionsByName = make(map[string]*orlav1.Function)
 	for i, fn := range v.manifest.GetFunctions() {
 		field := "functions." + fn.GetName()
 		if !validName(fn.GetName()) {
 			field = fmt.Sprintf("functions[%d]", i)
 		}
-		if v.name(field, fn.GetName()) && seen[fn.GetName()] {
+		_, seen := v.functionsByName[fn.GetName()]
+		if v.name(field, fn.GetName()) && seen {
 			v.reject(field, "there are two functions of this name; rename one")
 		}
-		if !seen[fn.GetName()] {
+		if !seen {
 			v.functionNames = append(v.functionNames, fn.GetName())
+			v.functionsByName[fn.GetName()] = fn
 		}
-		seen[fn.GetName()] = true
 		v.function(field, fn)
 	}
 }
@@ -54,6 +55,9 @@ func (v *validator) function(field string, fn *orlav1.Function) {
 		v.reject(field+".memory", "%d bytes of memory cannot be had; write 64KiB to 4GiB, or leave it out for the node's default", b)
 	}
 	v.timeout(field+".timeout", fn.GetTimeout())
+	v.timeout(field+".cpu", fn.GetCpu())
+	v.isolation(field+".isolation", fn.GetIsolation())
+	v.limits(field+".limits", fn.GetLimits())
 	if fn.GetConcurrency() > maxConcurrency {
 		v.reject(field+".concurrency", "%d requests at one time are too many; write 1 to %d, or leave it out for the node's default", fn.GetConcurrency(), maxConcurrency)
 	}
@@ -66,7 +70,7 @@ func (v *validator) timeout(field string, d *durationpb.Duration) {
 		return
 	}
 	if err := d.CheckValid(); err != nil || d.AsDuration() <= 0 || d.AsDuration() > maxTimeout {
-		v.reject(field, "the timeout has to be more than 0 and at most 1h; leave it out for the node's default")
+		v.reject(field, "the time has to be more than 0 and at most 1h; leave it out for the node's default")
 	}
 }
 

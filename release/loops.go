@@ -23,7 +23,7 @@ const sample = "any"
 // reported is certain, but not every loop is found.
 func (v *validator) loops(trees *Routes) {
 	for i, r := range v.manifest.GetRoutes() {
-		if r.GetTarget() != nil {
+		if decides(r) {
 			continue
 		}
 		host := v.manifest.GetHosts()[0]
@@ -37,6 +37,9 @@ func (v *validator) loops(trees *Routes) {
 		}
 	}
 }
+
+// decides reports whether a route answers, or may answer: its middleware may.
+func decides(r *orlav1.Route) bool { return r.GetTarget() != nil || len(r.GetMiddleware()) > 0 }
 
 func shorten(paths []string) []string {
 	out := make([]string, len(paths))
@@ -58,7 +61,7 @@ func (v *validator) follow(tree *router.Tree, index []int, route int) []string {
 			return nil
 		}
 		r = v.manifest.GetRoutes()[index[m.Index]]
-		if r.GetTarget() != nil {
+		if decides(r) {
 			return nil
 		}
 		seen = append(seen, request.Path)

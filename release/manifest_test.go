@@ -55,7 +55,7 @@ func TestManifestsHaveALimit(t *testing.T) {
 }
 
 func TestSummary(t *testing.T) {
-	want := &orlav1.Summary{Files: 3, Bytes: 36, Functions: 1, Routes: 6}
+	want := &orlav1.Summary{Files: 3, Bytes: 36, Functions: 3, Routes: 6}
 	if got := Summary(shop()); !proto.Equal(got, want) {
 		t.Errorf("Summary = %v, want %v", got, want)
 	}
@@ -71,7 +71,7 @@ func TestDigests(t *testing.T) {
 	m.Site.Files[2].Digest = "none"
 	m.Functions[0].Files[0].Variants = []*orlav1.Variant{{Coding: "br", Digest: digest("w")}}
 	var want []modules.Digest
-	for _, s := range []string{"/404.html", "v", "api", "x", "w"} {
+	for _, s := range []string{"/404.html", "v", "api", "x", "w", "auth", "log"} {
 		want = append(want, modules.Sum([]byte(s)))
 	}
 	if got := slices.Collect(Digests(m)); !slices.Equal(got, want) {

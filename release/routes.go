@@ -3,7 +3,6 @@ package release
 import (
 	"fmt"
 	"net/textproto"
-	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -32,6 +31,7 @@ func (v *validator) allRoutes() {
 		if ok {
 			v.target(field, r, pattern)
 		}
+		v.middleware(field+".middleware", r)
 		v.unroutable = v.unroutable || !ok
 		v.changes(field+".headers", r.GetHeaders())
 		v.changes(field+".request_headers", r.GetRequestHeaders())
@@ -163,7 +163,7 @@ func (v *validator) target(field string, r *orlav1.Route, pattern router.Pattern
 			v.reject(field, "the route leads nowhere; give it a function, site, proxy, redirect, respond or rewrite")
 		}
 	case *orlav1.Route_Function:
-		if !slices.Contains(v.functionNames, t.Function) {
+		if v.functionsByName[t.Function] == nil {
 			v.reject(field+".function", "there is no function %s; %s", quote(t.Function), v.didYouMean(t.Function, v.functionNames, "add one to the app"))
 		}
 	case *orlav1.Route_Site:

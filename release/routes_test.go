@@ -70,7 +70,7 @@ func TestValidateRejectsTargets(t *testing.T) {
 	checkRejects(t, []reject{
 		{"none", with(func(r *orlav1.Route) { r.Target = nil }), "routes[2]", "leads nowhere"},
 		{"misspelt function", function("apl"), "routes[2].function", `did you mean "api"?`},
-		{"unknown function", function("something"), "routes[2].function", `there are only ["api"]`},
+		{"unknown function", function("something"), "routes[2].function", `there are only ["api" "auth" "log"]`},
 		{"site is false", with(func(r *orlav1.Route) { r.Target = &orlav1.Route_Site{} }), "routes[2].site", "set it to true"},
 		{"no site", func(m *orlav1.Manifest) { m.Site = nil }, "routes[1].site", "add [site]"},
 		{"nil proxy", with(func(r *orlav1.Route) { r.Target = &orlav1.Route_Proxy{} }), "routes[2].proxy.to", "name 1 to 64"},

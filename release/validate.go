@@ -59,7 +59,8 @@ type validator struct {
 	manifest *orlav1.Manifest
 	stored   bool // by a node, which adds to what clients send
 
-	functionNames []string // in order
+	functionNames   []string // in order
+	functionsByName map[string]*orlav1.Function
 	// unroutable is set when hosts or paths are so wrong that trees cannot be made.
 	unroutable bool
 }

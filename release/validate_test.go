@@ -32,10 +32,18 @@ func shop() *orlav1.Manifest {
 			Name: "api", Module: digest("api"), ModuleSize: 3, Source: "api.wasm", MemoryBytes: 64 << 20,
 			Timeout: durationpb.New(10 * time.Second), Concurrency: 64, Env: map[string]string{"GREETING": "hello"},
 			Args: []string{"-v"}, Files: []*orlav1.File{{Path: "/lib/x.py", Digest: digest("x")}},
-		}},
+			Cpu: durationpb.New(50 * time.Millisecond), Isolation: orlav1.Isolation_ISOLATION_FRESH, ServerTiming: true,
+			Limits: &orlav1.Limits{
+				StackBytes: 8 << 20, TableElements: 10_000, RequestBodyBytes: 10 << 20, ResponseBodyBytes: 16 << 30,
+				LogBytes: 256 << 10, LogLinesPerSecond: 1000, HostCalls: 1_000_000,
+			},
+		}, {Name: "auth", Module: digest("auth"), ModuleSize: 4}, {Name: "log", Module: digest("log"), ModuleSize: 3}},
 		Routes: []*orlav1.Route{
 			route("/api/*", func(r *orlav1.Route) { r.Target = &orlav1.Route_Function{Function: "api"} }),
-			route("", func(r *orlav1.Route) { r.Target = &orlav1.Route_Site{Site: true} }),
+			route("", func(r *orlav1.Route) {
+				r.Target = &orlav1.Route_Site{Site: true}
+				r.Middleware = []string{"log", "auth"}
+			}),
 			route("/legacy/{id}", func(r *orlav1.Route) {
 				r.Match.Methods = []string{"GET", "POST"}
 				r.Match.Headers = []*orlav1.Condition{{Name: "X-Beta", Value: "1"}}
@@ -175,12 +183,18 @@ func TestValidateRejectsFiles(t *testing.T) {
 func TestValidateStored(t *testing.T) {
 	m := shop()
 	m.Functions[0].Abi = orlav1.Abi_ABI_CGI
+	m.Functions[1].Abi = orlav1.Abi_ABI_HTTP_WASM
 	m.Site.Files[2].Variants = []*orlav1.Variant{{Coding: "br", Digest: digest("v"), Size: 3}, {Coding: "gzip", Digest: digest("w"), Size: 4}}
 	if ps := ValidateStored(m); ps != nil {
 		t.Errorf("ValidateStored: %v", ps)
 	}
-	if ps := Validate(m); len(ps) != 2 {
-		t.Errorf("Validate = %v, want two problems", ps)
+	if ps := Validate(m); len(ps) != 3 {
+		t.Errorf("Validate = %v, want three problems", ps)
+	}
+	program := proto.CloneOf(m)
+	program.Functions[1].Abi = orlav1.Abi_ABI_CGI
+	if ps := ValidateStored(program); len(ps) != 1 || ps[0].Field != "routes[1].middleware[1]" {
+		t.Errorf("ValidateStored with a CGI program as middleware = %v, want one problem of it", ps)
 	}
 	for _, v := range []*orlav1.Variant{
 		{Coding: "deflate", Digest: digest("v")}, {Coding: "zstd", Digest: "x"}, {Coding: "zstd", Digest: digest("v"), Size: -1}, {Coding: "br", Digest: digest("v")},
@@ -200,7 +214,7 @@ func TestValidateRejectsFunctions(t *testing.T) {
 	checkRejects(t, []reject{
 		{"name", func(m *orlav1.Manifest) {
 			m.Functions = append(m.Functions, &orlav1.Function{Name: "x.y", Module: digest("")})
-		}, "functions[1]", "inner hyphens"},
+		}, "functions[3]", "inner hyphens"},
 		{"name twice", func(m *orlav1.Manifest) { m.Functions = append(m.Functions, m.Functions[0]) }, "functions.api", "rename one"},
 		{"module", with(func(f *orlav1.Function) { f.Module = "" }), "functions.api.module", "not a digest"},
 		{"module's size", with(func(f *orlav1.Function) { f.ModuleSize = -1 }), "functions.api.module", "impossible"},
@@ -223,6 +237,78 @@ func TestValidateRejectsFunctions(t *testing.T) {
 		{"argument in Latin-1", with(func(f *orlav1.Function) { f.Args = []string{"\xe9"} }), "functions.api.args[0]", "not UTF-8"},
 		{"large arguments", with(func(f *orlav1.Function) { f.Args = []string{strings.Repeat("a", maxArgs)} }), "functions.api.args", "put what is large into a file"},
 	})
+}
+
+func TestValidateRejectsLimits(t *testing.T) {
+	with := func(change func(*orlav1.Function)) func(m *orlav1.Manifest) {
+		return func(m *orlav1.Manifest) { change(m.Functions[0]) }
+	}
+	limit := func(change func(*orlav1.Limits)) func(m *orlav1.Manifest) {
+		return func(m *orlav1.Manifest) { change(m.Functions[0].Limits) }
+	}
+	const of = "functions.api.limits."
+	checkRejects(t, []reject{
+		{"no CPU", with(func(f *orlav1.Function) { f.Cpu = durationpb.New(0) }), "functions.api.cpu", "more than 0"},
+		{"much CPU", with(func(f *orlav1.Function) { f.Cpu = durationpb.New(time.Hour + 1) }), "functions.api.cpu", "at most 1h"},
+		{"isolation", with(func(f *orlav1.Function) { f.Isolation = 99 }), "functions.api.isolation", "update the node"},
+		{"little stack", limit(func(l *orlav1.Limits) { l.StackBytes = 64<<10 - 1 }), of + "stack", "64KiB to 64MiB"},
+		{"much stack", limit(func(l *orlav1.Limits) { l.StackBytes = 64<<20 + 1 }), of + "stack", "64KiB to 64MiB"},
+		{"negative stack", limit(func(l *orlav1.Limits) { l.StackBytes = -1 }), of + "stack", "64KiB to 64MiB"},
+		{"table", limit(func(l *orlav1.Limits) { l.TableElements = 100_001 }), of + "table", "1 to 100000"},
+		{"huge table", limit(func(l *orlav1.Limits) { l.TableElements = 1<<32 - 1 }), of + "table", "1 to 100000"},
+		{"request body", limit(func(l *orlav1.Limits) { l.RequestBodyBytes = 16<<30 + 1 }), of + "request_body", "1B to 16GiB"},
+		{"negative request body", limit(func(l *orlav1.Limits) { l.RequestBodyBytes = -1 }), of + "request_body", "1B to 16GiB"},
+		{"response body", limit(func(l *orlav1.Limits) { l.ResponseBodyBytes = 16<<30 + 1 }), of + "response_body", "1B to 16GiB"},
+		{"log", limit(func(l *orlav1.Limits) { l.LogBytes = 16<<20 + 1 }), of + "log", "1B to 16MiB"},
+		{"log rate", limit(func(l *orlav1.Limits) { l.LogLinesPerSecond = 100_001 }), of + "log_rate", "1 to 100000"},
+		{"host calls", limit(func(l *orlav1.Limits) { l.HostCalls = 1e9 + 1 }), of + "host_calls", "1 to 1000000000"},
+	})
+}
+
+func TestValidateAcceptsTheEdgesOfLimits(t *testing.T) {
+	for _, l := range []*orlav1.Limits{
+		{},
+		{StackBytes: 64 << 10, TableElements: 1, RequestBodyBytes: 1, ResponseBodyBytes: 1, LogBytes: 1, LogLinesPerSecond: 1, HostCalls: 1},
+		{
+			StackBytes: 64 << 20, TableElements: 100_000, RequestBodyBytes: 16 << 30, ResponseBodyBytes: 16 << 30,
+			LogBytes: 16 << 20, LogLinesPerSecond: 100_000, HostCalls: 1e9,
+		},
+	} {
+		m := shop()
+		m.Functions[0].Limits = l
+		if ps := Validate(m); ps != nil {
+			t.Errorf("Validate of %v: %v", l, ps)
+		}
+	}
+}
+
+func TestValidateRejectsMiddleware(t *testing.T) {
+	names := func(names ...string) func(m *orlav1.Manifest) {
+		return func(m *orlav1.Manifest) { m.Routes[0].Middleware = names }
+	}
+	checkRejects(t, []reject{
+		{"unknown", names("log", "auht"), "routes[0].middleware[1]", `there is no function "auht"; did you mean "auth"?`},
+		{"its own target", names("api"), "routes[0].middleware[0]", "the route's target already"},
+		{"twice", names("auth", "log", "auth"), "routes[0].middleware[2]", `"auth" is there twice`},
+		{"many", names(make([]string, maxMiddleware+1)...), "routes[0].middleware", "the most is 16"},
+		{"in a route set", func(m *orlav1.Manifest) {
+			m.Kind, m.Site, m.Functions, m.Routes = orlav1.Kind_KIND_ROUTES, nil, nil, m.Routes[4:5]
+			m.Routes[0].Middleware = []string{"auth"}
+		}, "routes[0].middleware", "a route set has no functions of its own"},
+	})
+}
+
+// A function in front may answer, so that what looks like a loop need not be one.
+func TestMiddlewareMayEndALoop(t *testing.T) {
+	m := shop()
+	m.Routes = append(m.Routes, route("/a", func(r *orlav1.Route) { r.Rewrite = "/a" }))
+	if ps := Validate(m); len(ps) != 1 {
+		t.Fatalf("Validate = %v, want a loop", ps)
+	}
+	m.Routes[len(m.Routes)-1].Middleware = []string{"auth"}
+	if ps := Validate(m); ps != nil {
+		t.Errorf("Validate = %v, want nothing", ps)
+	}
 }
 
 func TestValidateReportsAllUpToALimit(t *testing.T) {
