@@ -95,9 +95,7 @@ func htmlMode(s string) orlav1.Html {
 
 func (c *converter) function(name string, t functionTable) *orlav1.Function {
 	field := "functions." + name
-	if c.doc.Has(field+".concurrency") && t.Concurrency == 0 {
-		c.reject(field+".concurrency", "concurrency must be 1 or more; remove the line for the node's default")
-	}
+	c.positive(field+".concurrency", int64(t.Concurrency))
 	switch {
 	case t.Module == "":
 		c.reject(field+".module", `function %q has no module; add module = "%s.wasm"`, name, name)
@@ -112,6 +110,52 @@ func (c *converter) function(name string, t functionTable) *orlav1.Function {
 		Concurrency: t.Concurrency,
 		Env:         t.Env,
 		Args:        t.Args,
+
+		Cpu:          duration(t.CPU),
+		Isolation:    isolation(t.Isolation),
+		Limits:       c.limits(t.Limits, field+".limits"),
+		ServerTiming: t.Timing,
+	}
+}
+
+func isolation(s string) orlav1.Isolation {
+	switch s {
+	case "pooled":
+		return orlav1.Isolation_ISOLATION_POOLED
+	case "fresh":
+		return orlav1.Isolation_ISOLATION_FRESH
+	}
+	return orlav1.Isolation_ISOLATION_UNSPECIFIED
+}
+
+// limits returns nil where the file says nothing, so that a release is the same
+// with an empty table and without one.
+func (c *converter) limits(t *limitsTable, field string) *orlav1.Limits {
+	if t == nil {
+		return nil
+	}
+	c.positive(field+".table", int64(t.Table))
+	c.positive(field+".log_rate", int64(t.LogRate))
+	c.positive(field+".host_calls", t.HostCalls)
+	if *t == (limitsTable{}) {
+		return nil
+	}
+	return &orlav1.Limits{
+		StackBytes:        int64(t.Stack),
+		TableElements:     t.Table,
+		RequestBodyBytes:  int64(t.RequestBody),
+		ResponseBodyBytes: int64(t.ResponseBody),
+		LogBytes:          int64(t.Log),
+		LogLinesPerSecond: t.LogRate,
+		HostCalls:         t.HostCalls,
+	}
+}
+
+// positive refuses a number that is written and not more than zero: zero means
+// the default in a manifest.
+func (c *converter) positive(field string, n int64) {
+	if n <= 0 && c.doc.Has(field) {
+		c.reject(field, "%s must be 1 or more; remove the line for the node's default", field[strings.LastIndexByte(field, '.')+1:])
 	}
 }
 
@@ -166,6 +210,9 @@ func (c *converter) implied(m *orlav1.Manifest, written []placed) (more []placed
 	used := make(map[string]bool)
 	for _, p := range written {
 		used[p.route.GetFunction()] = true
+		for _, name := range p.route.GetMiddleware() {
+			used[name] = true
+		}
 	}
 	for _, fn := range m.Functions {
 		field := "functions." + fn.Name
@@ -176,7 +223,7 @@ func (c *converter) implied(m *orlav1.Manifest, written []placed) (more []placed
 			r.Target = &orlav1.Route_Function{Function: fn.Name}
 			more = append(more, placed{r, field})
 		default:
-			c.reject(field, `no route leads to function %q; add routes = ["/%s/*"]`, fn.Name, fn.Name)
+			c.reject(field, `no route leads to function %q; add routes = ["/%s/*"], or name it in the middleware of a route`, fn.Name, fn.Name)
 		}
 	}
 	sited := func(p placed) bool { return p.route.GetSite() }

@@ -48,13 +48,26 @@ type functionTable struct {
 	Routes      []string          `toml:"routes" example:"[\"/api/*\"]" jsonschema_description:"Paths that the function answers, each with methods before it or none: /api/* or POST /hooks/{id}."`
 	Memory      document.Size     `toml:"memory" example:"\"64MiB\"" jsonschema_description:"Cap of the guest's memory."`
 	Timeout     document.Duration `toml:"timeout" example:"\"10s\"" jsonschema_description:"Wall-clock deadline of a request."`
-	Isolation   string            `toml:"isolation" jsonschema:"enum=request" later:"pooled" example:"\"request\"" jsonschema_description:"A clean instance for each request."`
+	CPU         document.Duration `toml:"cpu" example:"\"50ms\"" jsonschema_description:"CPU time that a request may use in the guest."`
+	Isolation   string            `toml:"isolation" jsonschema:"enum=request,enum=pooled,enum=fresh,default=request" example:"\"request\"" jsonschema_description:"What one request sees of another: nothing (request), what earlier ones left in the same instance (pooled), or nothing and not even the same random seeds (fresh; slow)."`
 	Concurrency uint32            `toml:"concurrency" jsonschema:"minimum=1" example:"64" jsonschema_description:"Requests inside the function at one time."`
 	Env         map[string]string `toml:"env" example:"{ GREETING = \"hello\" }" jsonschema_description:"Environment variables. They are stored in the release: not for secrets."`
 	Args        []string          `toml:"args" example:"[\"app.py\"]" jsonschema_description:"Arguments after the program's name."`
 	Files       string            `toml:"files" example:"\"lib\"" jsonschema_description:"Folder inside the app's folder that the function reads at /."`
+	Limits      *limitsTable      `toml:"limits" jsonschema_description:"Further bounds of what a request may use; the node has a default for each."`
+	Timing      bool              `toml:"server_timing" example:"true" jsonschema_description:"Adds a Server-Timing field to responses: wall and CPU time of the function."`
 
-	_ struct{} `later:"cpu,outbound,kv,secrets"`
+	_ struct{} `later:"outbound,kv,secrets"`
+}
+
+type limitsTable struct {
+	Stack        document.Size `toml:"stack" example:"\"8MiB\"" jsonschema_description:"Stack of the guest's calls, 64KiB to 64MiB."`
+	Table        uint32        `toml:"table" jsonschema:"minimum=1,maximum=100000" example:"10000" jsonschema_description:"Elements of each of the module's tables."`
+	RequestBody  document.Size `toml:"request_body" example:"\"10MiB\"" jsonschema_description:"Body of a request; a larger one is answered 413."`
+	ResponseBody document.Size `toml:"response_body" example:"\"100MiB\"" jsonschema_description:"Body of an answer."`
+	Log          document.Size `toml:"log" example:"\"256KiB\"" jsonschema_description:"What one request may log, at most 16MiB; the rest is dropped."`
+	LogRate      uint32        `toml:"log_rate" jsonschema:"minimum=1,maximum=100000" example:"1000" jsonschema_description:"Lines a second that the function may log; the rest is dropped."`
+	HostCalls    int64         `toml:"host_calls" jsonschema:"minimum=1,maximum=1000000000" example:"1000000" jsonschema_description:"Calls from the guest into the node for one request."`
 }
 
 type routeTable struct {
@@ -67,8 +80,9 @@ type routeTable struct {
 	Rewrite        string         `toml:"rewrite" example:"\"/new/:splat\"" jsonschema_description:"New path that the target sees; without a target it is matched again."`
 	Headers        *headersTable  `toml:"headers" jsonschema_description:"Changes to the response's headers."`
 	RequestHeaders *headersTable  `toml:"request_headers" jsonschema_description:"Changes to the request's headers before the target sees it."`
+	Middleware     []string       `toml:"middleware" jsonschema:"minItems=1,maxItems=16,uniqueItems=true" example:"[\"auth\"]" jsonschema_description:"Functions of this app that see the request before the target does and the response after it, outermost first. Each is an http-wasm handler."`
 
-	_ struct{} `later:"middleware,cache,rate"`
+	_ struct{} `later:"cache,rate"`
 }
 
 type matchTable struct {

@@ -101,6 +101,7 @@ func formatRoute(r *orlav1.Route) (string, error) {
 		line.add("match", m.String())
 	}
 	formatTarget(line, r)
+	line.list("middleware", r.GetMiddleware())
 	line.text("rewrite", r.GetRewrite())
 	errs := []error{m.err, formatChanges(line, "headers", r.Headers), formatChanges(line, "request_headers", r.RequestHeaders)}
 	for _, err := range errs {

@@ -61,6 +61,17 @@ func TestFormat(t *testing.T) {
 	}
 }
 
+func TestFormatOfAnApp(t *testing.T) {
+	text, err := app.Format(&orlav1.Manifest{Name: "shop", Kind: orlav1.Kind_KIND_APP, Hosts: []string{"*"}, Routes: []*orlav1.Route{{
+		Match: &orlav1.Match{Path: "/a"}, Target: &orlav1.Route_Function{Function: "api"}, Middleware: []string{"log", "auth"},
+	}}})
+	const want = "# The routes of app \"shop\", as [[routes]] of its orla.toml.\nname = \"shop\"\nhosts = [\"*\"]\n\n" +
+		"[[routes]]\nmatch = { path = \"/a\" }\nfunction = \"api\"\nmiddleware = [\"log\", \"auth\"]\n"
+	if err != nil || string(text) != want {
+		t.Errorf("Format = %v\n%s\nwant\n%s", err, text, want)
+	}
+}
+
 func TestFormatRefusesWhatTheFileCannotSay(t *testing.T) {
 	m := &orlav1.Manifest{Name: "edge", Routes: []*orlav1.Route{{
 		Match: &orlav1.Match{Path: "/x", Query: []*orlav1.Condition{{Name: "v", Value: "1"}, {Name: "v", Value: "2"}}},

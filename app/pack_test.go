@@ -16,7 +16,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/testing/protocmp"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/orla-edge/orla/app"
 	"github.com/orla-edge/orla/modules"
@@ -84,12 +87,45 @@ func TestPackRoutes(t *testing.T) {
 		{"a function named by a route", "[site]\n[functions.a]\nmodule = 'a.wasm'\n[[routes]]\nmatch = { path = '/a' }\nfunction = 'a'", []string{
 			"/a a orla.toml:5", "/* Site orla.toml:2",
 		}},
+		{"a function in front of another target", "[functions.auth]\nmodule = 'a.wasm'\n[[routes]]\nmatch = { path = '/a' }\nrespond = {}\nmiddleware = ['auth']", []string{
+			"/a Respond orla.toml:4",
+		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			dir := tree(t, map[string]string{"orla.toml": "name = 'shop'\n" + test.file, "a.wasm": moduleBytes, "public/index.html": "x"})
 			p := pack(t, app.Options{Path: dir})
 			if got := routeLines(p.Manifest); !slices.Equal(got, test.want) {
 				t.Errorf("routes\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(test.want, "\n"))
+			}
+		})
+	}
+}
+
+func TestPackKeysOfFunctions(t *testing.T) {
+	const head = "module = 'a.wasm'\n"
+	for _, tt := range []struct {
+		name, file string
+		want       *orlav1.Function
+	}{
+		{"none", head, &orlav1.Function{}},
+		{"cpu", head + "cpu = '50ms'", &orlav1.Function{Cpu: durationpb.New(50 * time.Millisecond)}},
+		// The default is said once, so that a release with the line is the one without.
+		{"isolation request", head + "isolation = 'request'", &orlav1.Function{}},
+		{"isolation pooled", head + "isolation = 'pooled'", &orlav1.Function{Isolation: orlav1.Isolation_ISOLATION_POOLED}},
+		{"isolation fresh", head + "isolation = 'fresh'", &orlav1.Function{Isolation: orlav1.Isolation_ISOLATION_FRESH}},
+		{"server_timing", head + "server_timing = true", &orlav1.Function{ServerTiming: true}},
+		{"empty limits", head + "[functions.api.limits]", &orlav1.Function{}},
+		{"limits", head + `limits = { stack = "8MiB", table = 10000, request_body = "10MiB", response_body = "100MB", log = "256KiB", log_rate = 1000, host_calls = 1_000_000 }`, &orlav1.Function{Limits: &orlav1.Limits{
+			StackBytes: 8 << 20, TableElements: 10_000, RequestBodyBytes: 10 << 20, ResponseBodyBytes: 100_000_000,
+			LogBytes: 256 << 10, LogLinesPerSecond: 1000, HostCalls: 1_000_000,
+		}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := tree(t, map[string]string{"orla.toml": "name = 'shop'\n[functions.api]\n" + tt.file, "a.wasm": moduleBytes})
+			got := pack(t, app.Options{Path: dir}).Manifest.GetFunctions()[0]
+			tt.want.Name, tt.want.Source, tt.want.Module, tt.want.ModuleSize = "api", "a.wasm", got.GetModule(), got.GetModuleSize()
+			if diff := cmp.Diff(tt.want, got, protocmp.Transform()); diff != "" {
+				t.Errorf("the function differs, - want + got:\n%s", diff)
 			}
 		})
 	}

@@ -17,7 +17,11 @@ func (c *converter) route(t *routeTable, field string) *orlav1.Route {
 		Rewrite:        t.Rewrite,
 		Headers:        headerChanges(t.Headers),
 		RequestHeaders: headerChanges(t.RequestHeaders),
+		Middleware:     t.Middleware,
 		Source:         c.written(field),
+	}
+	if c.doc.Has(field+".middleware") && len(t.Middleware) == 0 {
+		c.reject(field+".middleware", `the list is empty; name functions of this app, outermost first, such as ["auth"], or remove the line`)
 	}
 	var targets []string
 	for _, target := range []string{"function", "site", "proxy", "redirect", "respond"} {

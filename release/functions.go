@@ -70,7 +70,7 @@ func (v *validator) timeout(field string, d *durationpb.Duration) {
 		return
 	}
 	if err := d.CheckValid(); err != nil || d.AsDuration() <= 0 || d.AsDuration() > maxTimeout {
-		v.reject(field, "the time has to be more than 0 and at most 1h; leave it out for the node's default")
+		v.reject(field, "%s has to be more than 0 and at most 1h; leave it out for the node's default", field[strings.LastIndexByte(field, '.')+1:])
 	}
 }
 
