@@ -1333,9 +1333,14 @@ func (x *GetAppRequest) GetRelease() uint64 {
 }
 
 type GetAppResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	App           *App                   `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
-	Manifest      *Manifest              `protobuf:"bytes,2,opt,name=manifest,proto3" json:"manifest,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	App      *App                   `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
+	Manifest *Manifest              `protobuf:"bytes,2,opt,name=manifest,proto3" json:"manifest,omitempty"`
+	// The node that answers.
+	Node string `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
+	// How the functions are on that node, in the manifest's order; empty unless the
+	// release is the one that the node serves.
+	Functions     []*FunctionState `protobuf:"bytes,4,rep,name=functions,proto3" json:"functions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1384,6 +1389,207 @@ func (x *GetAppResponse) GetManifest() *Manifest {
 	return nil
 }
 
+func (x *GetAppResponse) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *GetAppResponse) GetFunctions() []*FunctionState {
+	if x != nil {
+		return x.Functions
+	}
+	return nil
+}
+
+// FunctionState is how a function of the live release is on one node.
+type FunctionState struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Function string                 `protobuf:"bytes,1,opt,name=function,proto3" json:"function,omitempty"`
+	Abi      Abi                    `protobuf:"varint,2,opt,name=abi,proto3,enum=orla.v1.Abi" json:"abi,omitempty"`
+	Circuit  *Circuit               `protobuf:"bytes,3,opt,name=circuit,proto3" json:"circuit,omitempty"`
+	// Instances that wait for a request, and that have one.
+	Idle uint32 `protobuf:"varint,4,opt,name=idle,proto3" json:"idle,omitempty"`
+	Busy uint32 `protobuf:"varint,5,opt,name=busy,proto3" json:"busy,omitempty"`
+	// What they take of the node's memory.
+	MemoryBytes int64 `protobuf:"varint,6,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
+	// How an instance is made clean: "scan", "pagemap", "discard", "fresh" ….
+	Mode string `protobuf:"bytes,7,opt,name=mode,proto3" json:"mode,omitempty"`
+	// Whether the program is in memory; one that nobody has asked for need not be.
+	Loaded        bool `protobuf:"varint,8,opt,name=loaded,proto3" json:"loaded,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FunctionState) Reset() {
+	*x = FunctionState{}
+	mi := &file_orla_v1_control_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FunctionState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FunctionState) ProtoMessage() {}
+
+func (x *FunctionState) ProtoReflect() protoreflect.Message {
+	mi := &file_orla_v1_control_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FunctionState.ProtoReflect.Descriptor instead.
+func (*FunctionState) Descriptor() ([]byte, []int) {
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *FunctionState) GetFunction() string {
+	if x != nil {
+		return x.Function
+	}
+	return ""
+}
+
+func (x *FunctionState) GetAbi() Abi {
+	if x != nil {
+		return x.Abi
+	}
+	return Abi_ABI_UNSPECIFIED
+}
+
+func (x *FunctionState) GetCircuit() *Circuit {
+	if x != nil {
+		return x.Circuit
+	}
+	return nil
+}
+
+func (x *FunctionState) GetIdle() uint32 {
+	if x != nil {
+		return x.Idle
+	}
+	return 0
+}
+
+func (x *FunctionState) GetBusy() uint32 {
+	if x != nil {
+		return x.Busy
+	}
+	return 0
+}
+
+func (x *FunctionState) GetMemoryBytes() int64 {
+	if x != nil {
+		return x.MemoryBytes
+	}
+	return 0
+}
+
+func (x *FunctionState) GetMode() string {
+	if x != nil {
+		return x.Mode
+	}
+	return ""
+}
+
+func (x *FunctionState) GetLoaded() bool {
+	if x != nil {
+		return x.Loaded
+	}
+	return false
+}
+
+// Circuit keeps requests from a function that keeps failing: while it is open they
+// are answered 503 without the function, but for one now and then that tries.
+type Circuit struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Open  bool                   `protobuf:"varint,1,opt,name=open,proto3" json:"open,omitempty"`
+	// Failures in a row.
+	Failures uint32 `protobuf:"varint,2,opt,name=failures,proto3" json:"failures,omitempty"`
+	// When the next request is let through; unset unless open.
+	Retry *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=retry,proto3" json:"retry,omitempty"`
+	// The cause of the last failure; empty if there was none.
+	LastError string `protobuf:"bytes,4,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
+	// How often it has opened.
+	Opens         uint64 `protobuf:"varint,5,opt,name=opens,proto3" json:"opens,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Circuit) Reset() {
+	*x = Circuit{}
+	mi := &file_orla_v1_control_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Circuit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Circuit) ProtoMessage() {}
+
+func (x *Circuit) ProtoReflect() protoreflect.Message {
+	mi := &file_orla_v1_control_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Circuit.ProtoReflect.Descriptor instead.
+func (*Circuit) Descriptor() ([]byte, []int) {
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *Circuit) GetOpen() bool {
+	if x != nil {
+		return x.Open
+	}
+	return false
+}
+
+func (x *Circuit) GetFailures() uint32 {
+	if x != nil {
+		return x.Failures
+	}
+	return 0
+}
+
+func (x *Circuit) GetRetry() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Retry
+	}
+	return nil
+}
+
+func (x *Circuit) GetLastError() string {
+	if x != nil {
+		return x.LastError
+	}
+	return ""
+}
+
+func (x *Circuit) GetOpens() uint64 {
+	if x != nil {
+		return x.Opens
+	}
+	return 0
+}
+
 type ListRoutesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Empty means all sets.
@@ -1394,7 +1600,7 @@ type ListRoutesRequest struct {
 
 func (x *ListRoutesRequest) Reset() {
 	*x = ListRoutesRequest{}
-	mi := &file_orla_v1_control_proto_msgTypes[22]
+	mi := &file_orla_v1_control_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1406,7 +1612,7 @@ func (x *ListRoutesRequest) String() string {
 func (*ListRoutesRequest) ProtoMessage() {}
 
 func (x *ListRoutesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_control_proto_msgTypes[22]
+	mi := &file_orla_v1_control_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1419,7 +1625,7 @@ func (x *ListRoutesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRoutesRequest.ProtoReflect.Descriptor instead.
 func (*ListRoutesRequest) Descriptor() ([]byte, []int) {
-	return file_orla_v1_control_proto_rawDescGZIP(), []int{22}
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ListRoutesRequest) GetName() string {
@@ -1438,7 +1644,7 @@ type ListRoutesResponse struct {
 
 func (x *ListRoutesResponse) Reset() {
 	*x = ListRoutesResponse{}
-	mi := &file_orla_v1_control_proto_msgTypes[23]
+	mi := &file_orla_v1_control_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1450,7 +1656,7 @@ func (x *ListRoutesResponse) String() string {
 func (*ListRoutesResponse) ProtoMessage() {}
 
 func (x *ListRoutesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_control_proto_msgTypes[23]
+	mi := &file_orla_v1_control_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1463,7 +1669,7 @@ func (x *ListRoutesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRoutesResponse.ProtoReflect.Descriptor instead.
 func (*ListRoutesResponse) Descriptor() ([]byte, []int) {
-	return file_orla_v1_control_proto_rawDescGZIP(), []int{23}
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListRoutesResponse) GetRoutes() []*RouteLine {
@@ -1486,7 +1692,7 @@ type RouteLine struct {
 
 func (x *RouteLine) Reset() {
 	*x = RouteLine{}
-	mi := &file_orla_v1_control_proto_msgTypes[24]
+	mi := &file_orla_v1_control_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1498,7 +1704,7 @@ func (x *RouteLine) String() string {
 func (*RouteLine) ProtoMessage() {}
 
 func (x *RouteLine) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_control_proto_msgTypes[24]
+	mi := &file_orla_v1_control_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1511,7 +1717,7 @@ func (x *RouteLine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouteLine.ProtoReflect.Descriptor instead.
 func (*RouteLine) Descriptor() ([]byte, []int) {
-	return file_orla_v1_control_proto_rawDescGZIP(), []int{24}
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *RouteLine) GetName() string {
@@ -1555,7 +1761,7 @@ type ExplainRouteRequest struct {
 
 func (x *ExplainRouteRequest) Reset() {
 	*x = ExplainRouteRequest{}
-	mi := &file_orla_v1_control_proto_msgTypes[25]
+	mi := &file_orla_v1_control_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1567,7 +1773,7 @@ func (x *ExplainRouteRequest) String() string {
 func (*ExplainRouteRequest) ProtoMessage() {}
 
 func (x *ExplainRouteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_control_proto_msgTypes[25]
+	mi := &file_orla_v1_control_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1580,7 +1786,7 @@ func (x *ExplainRouteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRouteRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRouteRequest) Descriptor() ([]byte, []int) {
-	return file_orla_v1_control_proto_rawDescGZIP(), []int{25}
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ExplainRouteRequest) GetUrl() string {
@@ -1626,7 +1832,7 @@ type ExplainRouteResponse struct {
 
 func (x *ExplainRouteResponse) Reset() {
 	*x = ExplainRouteResponse{}
-	mi := &file_orla_v1_control_proto_msgTypes[26]
+	mi := &file_orla_v1_control_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1638,7 +1844,7 @@ func (x *ExplainRouteResponse) String() string {
 func (*ExplainRouteResponse) ProtoMessage() {}
 
 func (x *ExplainRouteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_control_proto_msgTypes[26]
+	mi := &file_orla_v1_control_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1651,7 +1857,7 @@ func (x *ExplainRouteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRouteResponse.ProtoReflect.Descriptor instead.
 func (*ExplainRouteResponse) Descriptor() ([]byte, []int) {
-	return file_orla_v1_control_proto_rawDescGZIP(), []int{26}
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ExplainRouteResponse) GetHost() string {
@@ -1730,7 +1936,7 @@ type Step struct {
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_orla_v1_control_proto_msgTypes[27]
+	mi := &file_orla_v1_control_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1742,7 +1948,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_control_proto_msgTypes[27]
+	mi := &file_orla_v1_control_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1755,7 +1961,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_orla_v1_control_proto_rawDescGZIP(), []int{27}
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Step) GetRoute() *Route {
@@ -1791,7 +1997,7 @@ type TailLogsRequest struct {
 
 func (x *TailLogsRequest) Reset() {
 	*x = TailLogsRequest{}
-	mi := &file_orla_v1_control_proto_msgTypes[28]
+	mi := &file_orla_v1_control_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1803,7 +2009,7 @@ func (x *TailLogsRequest) String() string {
 func (*TailLogsRequest) ProtoMessage() {}
 
 func (x *TailLogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_control_proto_msgTypes[28]
+	mi := &file_orla_v1_control_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1816,7 +2022,7 @@ func (x *TailLogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TailLogsRequest.ProtoReflect.Descriptor instead.
 func (*TailLogsRequest) Descriptor() ([]byte, []int) {
-	return file_orla_v1_control_proto_rawDescGZIP(), []int{28}
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *TailLogsRequest) GetName() string {
@@ -1853,7 +2059,7 @@ type TailLogsResponse struct {
 
 func (x *TailLogsResponse) Reset() {
 	*x = TailLogsResponse{}
-	mi := &file_orla_v1_control_proto_msgTypes[29]
+	mi := &file_orla_v1_control_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1865,7 +2071,7 @@ func (x *TailLogsResponse) String() string {
 func (*TailLogsResponse) ProtoMessage() {}
 
 func (x *TailLogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_control_proto_msgTypes[29]
+	mi := &file_orla_v1_control_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1878,7 +2084,7 @@ func (x *TailLogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TailLogsResponse.ProtoReflect.Descriptor instead.
 func (*TailLogsResponse) Descriptor() ([]byte, []int) {
-	return file_orla_v1_control_proto_rawDescGZIP(), []int{29}
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *TailLogsResponse) GetTime() *timestamppb.Timestamp {
@@ -1927,7 +2133,7 @@ type CreateTokenRequest struct {
 
 func (x *CreateTokenRequest) Reset() {
 	*x = CreateTokenRequest{}
-	mi := &file_orla_v1_control_proto_msgTypes[30]
+	mi := &file_orla_v1_control_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1939,7 +2145,7 @@ func (x *CreateTokenRequest) String() string {
 func (*CreateTokenRequest) ProtoMessage() {}
 
 func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_control_proto_msgTypes[30]
+	mi := &file_orla_v1_control_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1952,7 +2158,7 @@ func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
-	return file_orla_v1_control_proto_rawDescGZIP(), []int{30}
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *CreateTokenRequest) GetName() string {
@@ -1986,7 +2192,7 @@ type CreateTokenResponse struct {
 
 func (x *CreateTokenResponse) Reset() {
 	*x = CreateTokenResponse{}
-	mi := &file_orla_v1_control_proto_msgTypes[31]
+	mi := &file_orla_v1_control_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1998,7 +2204,7 @@ func (x *CreateTokenResponse) String() string {
 func (*CreateTokenResponse) ProtoMessage() {}
 
 func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_control_proto_msgTypes[31]
+	mi := &file_orla_v1_control_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2011,7 +2217,7 @@ func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateTokenResponse) Descriptor() ([]byte, []int) {
-	return file_orla_v1_control_proto_rawDescGZIP(), []int{31}
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *CreateTokenResponse) GetSecret() string {
@@ -2036,7 +2242,7 @@ type ListTokensRequest struct {
 
 func (x *ListTokensRequest) Reset() {
 	*x = ListTokensRequest{}
-	mi := &file_orla_v1_control_proto_msgTypes[32]
+	mi := &file_orla_v1_control_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2048,7 +2254,7 @@ func (x *ListTokensRequest) String() string {
 func (*ListTokensRequest) ProtoMessage() {}
 
 func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_control_proto_msgTypes[32]
+	mi := &file_orla_v1_control_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2061,7 +2267,7 @@ func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListTokensRequest) Descriptor() ([]byte, []int) {
-	return file_orla_v1_control_proto_rawDescGZIP(), []int{32}
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{34}
 }
 
 type ListTokensResponse struct {
@@ -2073,7 +2279,7 @@ type ListTokensResponse struct {
 
 func (x *ListTokensResponse) Reset() {
 	*x = ListTokensResponse{}
-	mi := &file_orla_v1_control_proto_msgTypes[33]
+	mi := &file_orla_v1_control_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2085,7 +2291,7 @@ func (x *ListTokensResponse) String() string {
 func (*ListTokensResponse) ProtoMessage() {}
 
 func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_control_proto_msgTypes[33]
+	mi := &file_orla_v1_control_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2098,7 +2304,7 @@ func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensResponse.ProtoReflect.Descriptor instead.
 func (*ListTokensResponse) Descriptor() ([]byte, []int) {
-	return file_orla_v1_control_proto_rawDescGZIP(), []int{33}
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ListTokensResponse) GetTokens() []*Token {
@@ -2117,7 +2323,7 @@ type RevokeTokenRequest struct {
 
 func (x *RevokeTokenRequest) Reset() {
 	*x = RevokeTokenRequest{}
-	mi := &file_orla_v1_control_proto_msgTypes[34]
+	mi := &file_orla_v1_control_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2129,7 +2335,7 @@ func (x *RevokeTokenRequest) String() string {
 func (*RevokeTokenRequest) ProtoMessage() {}
 
 func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_control_proto_msgTypes[34]
+	mi := &file_orla_v1_control_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2142,7 +2348,7 @@ func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_orla_v1_control_proto_rawDescGZIP(), []int{34}
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *RevokeTokenRequest) GetId() string {
@@ -2160,7 +2366,7 @@ type RevokeTokenResponse struct {
 
 func (x *RevokeTokenResponse) Reset() {
 	*x = RevokeTokenResponse{}
-	mi := &file_orla_v1_control_proto_msgTypes[35]
+	mi := &file_orla_v1_control_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2172,7 +2378,7 @@ func (x *RevokeTokenResponse) String() string {
 func (*RevokeTokenResponse) ProtoMessage() {}
 
 func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_control_proto_msgTypes[35]
+	mi := &file_orla_v1_control_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2185,7 +2391,7 @@ func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenResponse.ProtoReflect.Descriptor instead.
 func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
-	return file_orla_v1_control_proto_rawDescGZIP(), []int{35}
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{37}
 }
 
 // Problems is the detail of an error that a person can mend.
@@ -2198,7 +2404,7 @@ type Problems struct {
 
 func (x *Problems) Reset() {
 	*x = Problems{}
-	mi := &file_orla_v1_control_proto_msgTypes[36]
+	mi := &file_orla_v1_control_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2210,7 +2416,7 @@ func (x *Problems) String() string {
 func (*Problems) ProtoMessage() {}
 
 func (x *Problems) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_control_proto_msgTypes[36]
+	mi := &file_orla_v1_control_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2223,7 +2429,7 @@ func (x *Problems) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problems.ProtoReflect.Descriptor instead.
 func (*Problems) Descriptor() ([]byte, []int) {
-	return file_orla_v1_control_proto_rawDescGZIP(), []int{36}
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Problems) GetProblems() []*Problem {
@@ -2245,7 +2451,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_orla_v1_control_proto_msgTypes[37]
+	mi := &file_orla_v1_control_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2257,7 +2463,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_control_proto_msgTypes[37]
+	mi := &file_orla_v1_control_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2270,7 +2476,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_orla_v1_control_proto_rawDescGZIP(), []int{37}
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Problem) GetField() string {
@@ -2377,10 +2583,28 @@ const file_orla_v1_control_proto_rawDesc = "" +
 	"\brevision\x18\x04 \x01(\x04R\brevision\"=\n" +
 	"\rGetAppRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
-	"\arelease\x18\x02 \x01(\x04R\arelease\"_\n" +
+	"\arelease\x18\x02 \x01(\x04R\arelease\"\xa9\x01\n" +
 	"\x0eGetAppResponse\x12\x1e\n" +
 	"\x03app\x18\x01 \x01(\v2\f.orla.v1.AppR\x03app\x12-\n" +
-	"\bmanifest\x18\x02 \x01(\v2\x11.orla.v1.ManifestR\bmanifest\"'\n" +
+	"\bmanifest\x18\x02 \x01(\v2\x11.orla.v1.ManifestR\bmanifest\x12\x12\n" +
+	"\x04node\x18\x03 \x01(\tR\x04node\x124\n" +
+	"\tfunctions\x18\x04 \x03(\v2\x16.orla.v1.FunctionStateR\tfunctions\"\xee\x01\n" +
+	"\rFunctionState\x12\x1a\n" +
+	"\bfunction\x18\x01 \x01(\tR\bfunction\x12\x1e\n" +
+	"\x03abi\x18\x02 \x01(\x0e2\f.orla.v1.AbiR\x03abi\x12*\n" +
+	"\acircuit\x18\x03 \x01(\v2\x10.orla.v1.CircuitR\acircuit\x12\x12\n" +
+	"\x04idle\x18\x04 \x01(\rR\x04idle\x12\x12\n" +
+	"\x04busy\x18\x05 \x01(\rR\x04busy\x12!\n" +
+	"\fmemory_bytes\x18\x06 \x01(\x03R\vmemoryBytes\x12\x12\n" +
+	"\x04mode\x18\a \x01(\tR\x04mode\x12\x16\n" +
+	"\x06loaded\x18\b \x01(\bR\x06loaded\"\xa0\x01\n" +
+	"\aCircuit\x12\x12\n" +
+	"\x04open\x18\x01 \x01(\bR\x04open\x12\x1a\n" +
+	"\bfailures\x18\x02 \x01(\rR\bfailures\x120\n" +
+	"\x05retry\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05retry\x12\x1d\n" +
+	"\n" +
+	"last_error\x18\x04 \x01(\tR\tlastError\x12\x14\n" +
+	"\x05opens\x18\x05 \x01(\x04R\x05opens\"'\n" +
 	"\x11ListRoutesRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"@\n" +
 	"\x12ListRoutesResponse\x12*\n" +
@@ -2468,7 +2692,7 @@ func file_orla_v1_control_proto_rawDescGZIP() []byte {
 	return file_orla_v1_control_proto_rawDescData
 }
 
-var file_orla_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_orla_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_orla_v1_control_proto_goTypes = []any{
 	(*GetNodeRequest)(nil),           // 0: orla.v1.GetNodeRequest
 	(*GetNodeResponse)(nil),          // 1: orla.v1.GetNodeResponse
@@ -2492,95 +2716,102 @@ var file_orla_v1_control_proto_goTypes = []any{
 	(*App)(nil),                      // 19: orla.v1.App
 	(*GetAppRequest)(nil),            // 20: orla.v1.GetAppRequest
 	(*GetAppResponse)(nil),           // 21: orla.v1.GetAppResponse
-	(*ListRoutesRequest)(nil),        // 22: orla.v1.ListRoutesRequest
-	(*ListRoutesResponse)(nil),       // 23: orla.v1.ListRoutesResponse
-	(*RouteLine)(nil),                // 24: orla.v1.RouteLine
-	(*ExplainRouteRequest)(nil),      // 25: orla.v1.ExplainRouteRequest
-	(*ExplainRouteResponse)(nil),     // 26: orla.v1.ExplainRouteResponse
-	(*Step)(nil),                     // 27: orla.v1.Step
-	(*TailLogsRequest)(nil),          // 28: orla.v1.TailLogsRequest
-	(*TailLogsResponse)(nil),         // 29: orla.v1.TailLogsResponse
-	(*CreateTokenRequest)(nil),       // 30: orla.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),      // 31: orla.v1.CreateTokenResponse
-	(*ListTokensRequest)(nil),        // 32: orla.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),       // 33: orla.v1.ListTokensResponse
-	(*RevokeTokenRequest)(nil),       // 34: orla.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),      // 35: orla.v1.RevokeTokenResponse
-	(*Problems)(nil),                 // 36: orla.v1.Problems
-	(*Problem)(nil),                  // 37: orla.v1.Problem
-	(*timestamppb.Timestamp)(nil),    // 38: google.protobuf.Timestamp
-	(*Manifest)(nil),                 // 39: orla.v1.Manifest
-	(Kind)(0),                        // 40: orla.v1.Kind
-	(*Head)(nil),                     // 41: orla.v1.Head
-	(*Route)(nil),                    // 42: orla.v1.Route
-	(*Field)(nil),                    // 43: orla.v1.Field
-	(Role)(0),                        // 44: orla.v1.Role
-	(*Token)(nil),                    // 45: orla.v1.Token
+	(*FunctionState)(nil),            // 22: orla.v1.FunctionState
+	(*Circuit)(nil),                  // 23: orla.v1.Circuit
+	(*ListRoutesRequest)(nil),        // 24: orla.v1.ListRoutesRequest
+	(*ListRoutesResponse)(nil),       // 25: orla.v1.ListRoutesResponse
+	(*RouteLine)(nil),                // 26: orla.v1.RouteLine
+	(*ExplainRouteRequest)(nil),      // 27: orla.v1.ExplainRouteRequest
+	(*ExplainRouteResponse)(nil),     // 28: orla.v1.ExplainRouteResponse
+	(*Step)(nil),                     // 29: orla.v1.Step
+	(*TailLogsRequest)(nil),          // 30: orla.v1.TailLogsRequest
+	(*TailLogsResponse)(nil),         // 31: orla.v1.TailLogsResponse
+	(*CreateTokenRequest)(nil),       // 32: orla.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),      // 33: orla.v1.CreateTokenResponse
+	(*ListTokensRequest)(nil),        // 34: orla.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),       // 35: orla.v1.ListTokensResponse
+	(*RevokeTokenRequest)(nil),       // 36: orla.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),      // 37: orla.v1.RevokeTokenResponse
+	(*Problems)(nil),                 // 38: orla.v1.Problems
+	(*Problem)(nil),                  // 39: orla.v1.Problem
+	(*timestamppb.Timestamp)(nil),    // 40: google.protobuf.Timestamp
+	(*Manifest)(nil),                 // 41: orla.v1.Manifest
+	(Kind)(0),                        // 42: orla.v1.Kind
+	(*Head)(nil),                     // 43: orla.v1.Head
+	(Abi)(0),                         // 44: orla.v1.Abi
+	(*Route)(nil),                    // 45: orla.v1.Route
+	(*Field)(nil),                    // 46: orla.v1.Field
+	(Role)(0),                        // 47: orla.v1.Role
+	(*Token)(nil),                    // 48: orla.v1.Token
 }
 var file_orla_v1_control_proto_depIdxs = []int32{
-	38, // 0: orla.v1.GetNodeResponse.started:type_name -> google.protobuf.Timestamp
+	40, // 0: orla.v1.GetNodeResponse.started:type_name -> google.protobuf.Timestamp
 	2,  // 1: orla.v1.GetNodeResponse.refusals:type_name -> orla.v1.Refusal
-	39, // 2: orla.v1.DeployRequest.manifest:type_name -> orla.v1.Manifest
+	41, // 2: orla.v1.DeployRequest.manifest:type_name -> orla.v1.Manifest
 	9,  // 3: orla.v1.DeployResponse.progress:type_name -> orla.v1.Progress
 	10, // 4: orla.v1.DeployResponse.live:type_name -> orla.v1.Live
 	11, // 5: orla.v1.DeployResponse.checked:type_name -> orla.v1.Checked
 	12, // 6: orla.v1.Live.summary:type_name -> orla.v1.Summary
 	12, // 7: orla.v1.Checked.summary:type_name -> orla.v1.Summary
-	40, // 8: orla.v1.RollbackRequest.kind:type_name -> orla.v1.Kind
+	42, // 8: orla.v1.RollbackRequest.kind:type_name -> orla.v1.Kind
 	10, // 9: orla.v1.RollbackResponse.live:type_name -> orla.v1.Live
-	40, // 10: orla.v1.RemoveAppRequest.kind:type_name -> orla.v1.Kind
-	40, // 11: orla.v1.ListAppsRequest.kind:type_name -> orla.v1.Kind
+	42, // 10: orla.v1.RemoveAppRequest.kind:type_name -> orla.v1.Kind
+	42, // 11: orla.v1.ListAppsRequest.kind:type_name -> orla.v1.Kind
 	19, // 12: orla.v1.ListAppsResponse.apps:type_name -> orla.v1.App
-	41, // 13: orla.v1.App.head:type_name -> orla.v1.Head
+	43, // 13: orla.v1.App.head:type_name -> orla.v1.Head
 	12, // 14: orla.v1.App.summary:type_name -> orla.v1.Summary
 	19, // 15: orla.v1.GetAppResponse.app:type_name -> orla.v1.App
-	39, // 16: orla.v1.GetAppResponse.manifest:type_name -> orla.v1.Manifest
-	24, // 17: orla.v1.ListRoutesResponse.routes:type_name -> orla.v1.RouteLine
-	42, // 18: orla.v1.RouteLine.route:type_name -> orla.v1.Route
-	43, // 19: orla.v1.ExplainRouteRequest.headers:type_name -> orla.v1.Field
-	42, // 20: orla.v1.ExplainRouteResponse.route:type_name -> orla.v1.Route
-	43, // 21: orla.v1.ExplainRouteResponse.captures:type_name -> orla.v1.Field
-	27, // 22: orla.v1.ExplainRouteResponse.steps:type_name -> orla.v1.Step
-	42, // 23: orla.v1.Step.route:type_name -> orla.v1.Route
-	38, // 24: orla.v1.TailLogsResponse.time:type_name -> google.protobuf.Timestamp
-	43, // 25: orla.v1.TailLogsResponse.attributes:type_name -> orla.v1.Field
-	44, // 26: orla.v1.CreateTokenRequest.role:type_name -> orla.v1.Role
-	45, // 27: orla.v1.CreateTokenResponse.token:type_name -> orla.v1.Token
-	45, // 28: orla.v1.ListTokensResponse.tokens:type_name -> orla.v1.Token
-	37, // 29: orla.v1.Problems.problems:type_name -> orla.v1.Problem
-	0,  // 30: orla.v1.ControlService.GetNode:input_type -> orla.v1.GetNodeRequest
-	3,  // 31: orla.v1.ControlService.FindMissingBlobs:input_type -> orla.v1.FindMissingBlobsRequest
-	5,  // 32: orla.v1.ControlService.UploadBlobs:input_type -> orla.v1.UploadBlobsRequest
-	7,  // 33: orla.v1.ControlService.Deploy:input_type -> orla.v1.DeployRequest
-	13, // 34: orla.v1.ControlService.Rollback:input_type -> orla.v1.RollbackRequest
-	15, // 35: orla.v1.ControlService.RemoveApp:input_type -> orla.v1.RemoveAppRequest
-	17, // 36: orla.v1.ControlService.ListApps:input_type -> orla.v1.ListAppsRequest
-	20, // 37: orla.v1.ControlService.GetApp:input_type -> orla.v1.GetAppRequest
-	22, // 38: orla.v1.ControlService.ListRoutes:input_type -> orla.v1.ListRoutesRequest
-	25, // 39: orla.v1.ControlService.ExplainRoute:input_type -> orla.v1.ExplainRouteRequest
-	28, // 40: orla.v1.ControlService.TailLogs:input_type -> orla.v1.TailLogsRequest
-	30, // 41: orla.v1.ControlService.CreateToken:input_type -> orla.v1.CreateTokenRequest
-	32, // 42: orla.v1.ControlService.ListTokens:input_type -> orla.v1.ListTokensRequest
-	34, // 43: orla.v1.ControlService.RevokeToken:input_type -> orla.v1.RevokeTokenRequest
-	1,  // 44: orla.v1.ControlService.GetNode:output_type -> orla.v1.GetNodeResponse
-	4,  // 45: orla.v1.ControlService.FindMissingBlobs:output_type -> orla.v1.FindMissingBlobsResponse
-	6,  // 46: orla.v1.ControlService.UploadBlobs:output_type -> orla.v1.UploadBlobsResponse
-	8,  // 47: orla.v1.ControlService.Deploy:output_type -> orla.v1.DeployResponse
-	14, // 48: orla.v1.ControlService.Rollback:output_type -> orla.v1.RollbackResponse
-	16, // 49: orla.v1.ControlService.RemoveApp:output_type -> orla.v1.RemoveAppResponse
-	18, // 50: orla.v1.ControlService.ListApps:output_type -> orla.v1.ListAppsResponse
-	21, // 51: orla.v1.ControlService.GetApp:output_type -> orla.v1.GetAppResponse
-	23, // 52: orla.v1.ControlService.ListRoutes:output_type -> orla.v1.ListRoutesResponse
-	26, // 53: orla.v1.ControlService.ExplainRoute:output_type -> orla.v1.ExplainRouteResponse
-	29, // 54: orla.v1.ControlService.TailLogs:output_type -> orla.v1.TailLogsResponse
-	31, // 55: orla.v1.ControlService.CreateToken:output_type -> orla.v1.CreateTokenResponse
-	33, // 56: orla.v1.ControlService.ListTokens:output_type -> orla.v1.ListTokensResponse
-	35, // 57: orla.v1.ControlService.RevokeToken:output_type -> orla.v1.RevokeTokenResponse
-	44, // [44:58] is the sub-list for method output_type
-	30, // [30:44] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	41, // 16: orla.v1.GetAppResponse.manifest:type_name -> orla.v1.Manifest
+	22, // 17: orla.v1.GetAppResponse.functions:type_name -> orla.v1.FunctionState
+	44, // 18: orla.v1.FunctionState.abi:type_name -> orla.v1.Abi
+	23, // 19: orla.v1.FunctionState.circuit:type_name -> orla.v1.Circuit
+	40, // 20: orla.v1.Circuit.retry:type_name -> google.protobuf.Timestamp
+	26, // 21: orla.v1.ListRoutesResponse.routes:type_name -> orla.v1.RouteLine
+	45, // 22: orla.v1.RouteLine.route:type_name -> orla.v1.Route
+	46, // 23: orla.v1.ExplainRouteRequest.headers:type_name -> orla.v1.Field
+	45, // 24: orla.v1.ExplainRouteResponse.route:type_name -> orla.v1.Route
+	46, // 25: orla.v1.ExplainRouteResponse.captures:type_name -> orla.v1.Field
+	29, // 26: orla.v1.ExplainRouteResponse.steps:type_name -> orla.v1.Step
+	45, // 27: orla.v1.Step.route:type_name -> orla.v1.Route
+	40, // 28: orla.v1.TailLogsResponse.time:type_name -> google.protobuf.Timestamp
+	46, // 29: orla.v1.TailLogsResponse.attributes:type_name -> orla.v1.Field
+	47, // 30: orla.v1.CreateTokenRequest.role:type_name -> orla.v1.Role
+	48, // 31: orla.v1.CreateTokenResponse.token:type_name -> orla.v1.Token
+	48, // 32: orla.v1.ListTokensResponse.tokens:type_name -> orla.v1.Token
+	39, // 33: orla.v1.Problems.problems:type_name -> orla.v1.Problem
+	0,  // 34: orla.v1.ControlService.GetNode:input_type -> orla.v1.GetNodeRequest
+	3,  // 35: orla.v1.ControlService.FindMissingBlobs:input_type -> orla.v1.FindMissingBlobsRequest
+	5,  // 36: orla.v1.ControlService.UploadBlobs:input_type -> orla.v1.UploadBlobsRequest
+	7,  // 37: orla.v1.ControlService.Deploy:input_type -> orla.v1.DeployRequest
+	13, // 38: orla.v1.ControlService.Rollback:input_type -> orla.v1.RollbackRequest
+	15, // 39: orla.v1.ControlService.RemoveApp:input_type -> orla.v1.RemoveAppRequest
+	17, // 40: orla.v1.ControlService.ListApps:input_type -> orla.v1.ListAppsRequest
+	20, // 41: orla.v1.ControlService.GetApp:input_type -> orla.v1.GetAppRequest
+	24, // 42: orla.v1.ControlService.ListRoutes:input_type -> orla.v1.ListRoutesRequest
+	27, // 43: orla.v1.ControlService.ExplainRoute:input_type -> orla.v1.ExplainRouteRequest
+	30, // 44: orla.v1.ControlService.TailLogs:input_type -> orla.v1.TailLogsRequest
+	32, // 45: orla.v1.ControlService.CreateToken:input_type -> orla.v1.CreateTokenRequest
+	34, // 46: orla.v1.ControlService.ListTokens:input_type -> orla.v1.ListTokensRequest
+	36, // 47: orla.v1.ControlService.RevokeToken:input_type -> orla.v1.RevokeTokenRequest
+	1,  // 48: orla.v1.ControlService.GetNode:output_type -> orla.v1.GetNodeResponse
+	4,  // 49: orla.v1.ControlService.FindMissingBlobs:output_type -> orla.v1.FindMissingBlobsResponse
+	6,  // 50: orla.v1.ControlService.UploadBlobs:output_type -> orla.v1.UploadBlobsResponse
+	8,  // 51: orla.v1.ControlService.Deploy:output_type -> orla.v1.DeployResponse
+	14, // 52: orla.v1.ControlService.Rollback:output_type -> orla.v1.RollbackResponse
+	16, // 53: orla.v1.ControlService.RemoveApp:output_type -> orla.v1.RemoveAppResponse
+	18, // 54: orla.v1.ControlService.ListApps:output_type -> orla.v1.ListAppsResponse
+	21, // 55: orla.v1.ControlService.GetApp:output_type -> orla.v1.GetAppResponse
+	25, // 56: orla.v1.ControlService.ListRoutes:output_type -> orla.v1.ListRoutesResponse
+	28, // 57: orla.v1.ControlService.ExplainRoute:output_type -> orla.v1.ExplainRouteResponse
+	31, // 58: orla.v1.ControlService.TailLogs:output_type -> orla.v1.TailLogsResponse
+	33, // 59: orla.v1.ControlService.CreateToken:output_type -> orla.v1.CreateTokenResponse
+	35, // 60: orla.v1.ControlService.ListTokens:output_type -> orla.v1.ListTokensResponse
+	37, // 61: orla.v1.ControlService.RevokeToken:output_type -> orla.v1.RevokeTokenResponse
+	48, // [48:62] is the sub-list for method output_type
+	34, // [34:48] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_orla_v1_control_proto_init() }
@@ -2601,7 +2832,7 @@ func file_orla_v1_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_orla_v1_control_proto_rawDesc), len(file_orla_v1_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   38,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
