@@ -69,6 +69,10 @@ func appsShow(c *console) *cobra.Command {
 		}
 		if asJSON {
 			s := appOf(res.Msg.GetApp())
+			s.Node = res.Msg.GetNode()
+			for _, f := range res.Msg.GetFunctions() {
+				s.Functions = append(s.Functions, functionOf(f))
+			}
 			if s.Manifest, err = manifestJSON(res.Msg.GetManifest()); err != nil {
 				return err
 			}
@@ -98,13 +102,13 @@ func (c *console) showApp(res *orlav1.GetAppResponse, number uint64) error {
 			return err
 		}
 	}
-	if len(m.GetRoutes()) == 0 {
-		return nil
+	if err := c.showStates(res); err != nil || len(m.GetRoutes()) == 0 {
+		return err
 	}
 	var rows [][]string
 	for _, r := range m.GetRoutes() {
 		s := routeOf(r)
-		rows = append(rows, []string{methods(s.Methods), s.Path, s.Match, strings.TrimSpace(s.Target + " " + s.To), s.Source})
+		rows = append(rows, []string{methods(s.Methods), s.Path, s.Match, s.leadsTo(), s.Source})
 	}
 	return c.section([]string{"METHOD", "PATH", "IF", "TARGET", "WRITTEN AT"}, rows)
 }

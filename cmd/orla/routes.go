@@ -64,7 +64,7 @@ func routesList(c *console) *cobra.Command {
 			s := routeOf(l.GetRoute())
 			s.Name, s.Release, s.Host = l.GetName(), l.GetRelease(), l.GetHost()
 			all = append(all, s)
-			rows = append(rows, []string{s.Host, methods(s.Methods), s.Path, s.Match, strings.TrimSpace(s.Target + " " + s.To), s.Name, s.Source})
+			rows = append(rows, []string{s.Host, methods(s.Methods), s.Path, s.Match, s.leadsTo(), s.Name, s.Source})
 		}
 		if asJSON {
 			return c.json(all)
@@ -223,7 +223,7 @@ func (c *console) explain(method string, e explainShape) error {
 	}
 	outcome := "no route: the node answers " + statusText(e.Status)
 	if e.Route != nil {
-		outcome = strings.TrimSpace(e.Route.Target + " " + e.Route.To)
+		outcome = e.Route.leadsTo()
 		if e.Route.Source != "" {
 			outcome += "  (" + e.Route.Source + ")"
 		}
@@ -248,7 +248,7 @@ func (c *console) explain(method string, e explainShape) error {
 		if s.Matched {
 			why = "matches " + method
 		}
-		rows = append(rows, []string{strconv.Itoa(i + 1), methods(s.Route.Methods), s.Route.Path, s.Route.Match, strings.TrimSpace(s.Route.Target + " " + s.Route.To), why})
+		rows = append(rows, []string{strconv.Itoa(i + 1), methods(s.Route.Methods), s.Route.Path, s.Route.Match, s.Route.leadsTo(), why})
 	}
 	return c.section([]string{"#", "METHOD", "PATH", "IF", "TARGET", "WHY"}, rows)
 }

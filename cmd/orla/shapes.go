@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -68,6 +69,10 @@ type appShape struct {
 	Summary   summaryShape `json:"summary"`
 	// Only where one app is shown.
 	Manifest json.RawMessage `json:"manifest,omitempty"`
+	// Only where the release that the node serves is shown: how its functions are on
+	// that node.
+	Node      string          `json:"node,omitempty"`
+	Functions []functionShape `json:"functions,omitempty"`
 }
 
 func appOf(a *orlav1.App) appShape {
@@ -108,13 +113,22 @@ type routeShape struct {
 	Target  string   `json:"target"`
 	To      string   `json:"to"`
 	Source  string   `json:"source"`
+	// Functions in front of the target, outermost first.
+	Middleware []string `json:"middleware"`
+}
+
+// leadsTo is the target as a table shows it, with what a request passes on its way:
+// "auth → site".
+func (r routeShape) leadsTo() string {
+	target := strings.TrimSpace(r.Target + " " + r.To)
+	return strings.Join(append(slices.Clone(r.Middleware), target), " → ")
 }
 
 func routeOf(r *orlav1.Route) routeShape {
 	target, to := targetOf(r)
 	return routeShape{
 		Methods: orEmpty(r.GetMatch().GetMethods()), Path: pathOf(r), Match: conditionsOf(r.GetMatch()),
-		Target: target, To: to, Source: r.GetSource(),
+		Target: target, To: to, Source: r.GetSource(), Middleware: orEmpty(r.GetMiddleware()),
 	}
 }
 
