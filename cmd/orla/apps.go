@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"strconv"
 	"strings"
 
@@ -9,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
+	"github.com/orla-edge/orla/proto/orla/v1/orlav1connect"
 )
 
 func appsCommand(c *console) *cobra.Command {
@@ -21,31 +23,19 @@ func appsCommand(c *console) *cobra.Command {
 
 func appsList(c *console) *cobra.Command {
 	cmd := &cobra.Command{Use: "list", Short: "List what is live", Example: "  orla apps list --json", Args: exact()}
-	n := c.nodeFlags(cmd)
-	var asJSON bool
-	jsonFlag(cmd, &asJSON)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		api, err := n.api()
+	return ask(c.nodeFlags(cmd), cmd, func(ctx context.Context, api orlav1connect.ControlServiceClient, _ []string) ([]appShape, error) {
+		res, err := api.ListApps(ctx, connect.NewRequest(&orlav1.ListAppsRequest{}))
 		if err != nil {
-			return err
+			return nil, err
 		}
-		res, err := api.ListApps(cmd.Context(), connect.NewRequest(&orlav1.ListAppsRequest{}))
-		if err != nil {
-			return err
-		}
-		all := []appShape{}
+		return shapes(res.Msg.GetApps(), appOf), nil
+	}, func(all []appShape) error {
 		var rows [][]string
-		for _, a := range res.Msg.GetApps() {
-			s := appOf(a)
-			all = append(all, s)
-			rows = append(rows, []string{s.Name, s.Kind, strconv.FormatUint(s.Release, 10), strings.Join(s.Hosts, " "), contents(a.GetSummary()), when(s.Changed), s.ChangedBy})
-		}
-		if asJSON {
-			return c.json(all)
+		for _, s := range all {
+			rows = append(rows, []string{s.Name, s.Kind, strconv.FormatUint(s.Release, 10), strings.Join(s.Hosts, " "), contents(s.Summary), when(s.Changed), s.ChangedBy})
 		}
 		return c.table("nothing is deployed yet; try: orla deploy DIR", []string{"NAME", "KIND", "RELEASE", "HOSTS", "CONTENTS", "CHANGED", "BY"}, rows)
-	}
-	return cmd
+	})
 }
 
 func appsShow(c *console) *cobra.Command {
@@ -90,7 +80,7 @@ func (c *console) showApp(res *orlav1.GetAppResponse, number uint64) error {
 		state = "not live"
 		a.Release = number
 	}
-	if err := c.printf("%s: release %d, %s\nhosts: %s\n%s\n", a.Name, a.Release, state, strings.Join(a.Hosts, " "), contents(res.GetApp().GetSummary())); err != nil {
+	if err := c.printf("%s: release %d, %s\nhosts: %s\n%s\n", a.Name, a.Release, state, strings.Join(a.Hosts, " "), contents(a.Summary)); err != nil {
 		return err
 	}
 	if len(m.GetFunctions()) > 0 {
@@ -129,26 +119,15 @@ func appsRemove(c *console) *cobra.Command {
 	}
 	n := c.nodeFlags(cmd)
 	cmd.ValidArgsFunction = n.completeNames
-	var asJSON bool
-	jsonFlag(cmd, &asJSON)
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		api, err := n.api()
+	return ask(n, cmd, func(ctx context.Context, api orlav1connect.ControlServiceClient, args []string) (removedShape, error) {
+		res, err := api.RemoveApp(ctx, connect.NewRequest(&orlav1.RemoveAppRequest{Name: args[0]}))
 		if err != nil {
-			return err
+			return removedShape{}, err
 		}
-		res, err := api.RemoveApp(cmd.Context(), connect.NewRequest(&orlav1.RemoveAppRequest{Name: args[0]}))
-		if err != nil {
-			return err
-		}
-		if asJSON {
-			return c.json(struct {
-				Name     string `json:"name"`
-				Revision uint64 `json:"revision"`
-			}{args[0], res.Msg.GetRevision()})
-		}
-		return c.printf("%s is removed, revision %d\n", args[0], res.Msg.GetRevision())
-	}
-	return cmd
+		return removedShape{args[0], res.Msg.GetRevision()}, nil
+	}, func(s removedShape) error {
+		return c.printf("%s is removed, revision %d\n", s.Name, s.Revision)
+	})
 }
 
 func releasesCommand(c *console) *cobra.Command {
@@ -164,35 +143,19 @@ func releasesCommand(c *console) *cobra.Command {
 func (c *console) history(cmd *cobra.Command) *cobra.Command {
 	n := c.nodeFlags(cmd)
 	cmd.ValidArgsFunction = n.completeNames
-	var asJSON bool
-	jsonFlag(cmd, &asJSON)
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		api, err := n.api()
+	return ask(n, cmd, func(ctx context.Context, api orlav1connect.ControlServiceClient, args []string) ([]releaseShape, error) {
+		res, err := api.GetApp(ctx, connect.NewRequest(&orlav1.GetAppRequest{Name: args[0]}))
 		if err != nil {
-			return err
+			return nil, err
 		}
-		res, err := api.GetApp(cmd.Context(), connect.NewRequest(&orlav1.GetAppRequest{Name: args[0]}))
-		if err != nil {
-			return err
-		}
-		head := res.Msg.GetApp().GetHead()
-		all := []releaseShape{}
+		return releasesOf(res.Msg.GetApp().GetHead()), nil
+	}, func(all []releaseShape) error {
 		var rows [][]string
-		for i := len(head.GetReleases()) - 1; i >= 0; i-- {
-			r := head.GetReleases()[i]
-			s := releaseShape{
-				Number: r.GetNumber(), Live: r.GetNumber() == head.GetLive(), Digest: r.GetDigest(),
-				Created: r.GetCreated().AsTime(), Who: r.GetWho(), Message: r.GetMessage(),
-			}
-			all = append(all, s)
+		for _, s := range all {
 			rows = append(rows, []string{strconv.FormatUint(s.Number, 10), liveMark(s.Live), short(s.Digest), when(s.Created), s.Who, s.Message})
 		}
-		if asJSON {
-			return c.json(all)
-		}
 		return c.table("no releases", []string{"RELEASE", "STATE", "DIGEST", "CREATED", "BY", "MESSAGE"}, rows)
-	}
-	return cmd
+	})
 }
 
 func liveMark(live bool) string {
@@ -221,13 +184,13 @@ func abiName(a orlav1.Abi) string {
 }
 
 // contents returns "2 files (12 KiB), 1 function, 3 routes".
-func contents(s *orlav1.Summary) string {
+func contents(s summaryShape) string {
 	var parts []string
-	if s.GetFiles() > 0 {
-		parts = append(parts, plural(s.GetFiles(), "file")+" ("+humanize.IBytes(s.GetBytes())+")")
+	if s.Files > 0 {
+		parts = append(parts, plural(s.Files, "file")+" ("+humanize.IBytes(s.Bytes)+")")
 	}
-	if s.GetFunctions() > 0 {
-		parts = append(parts, plural(s.GetFunctions(), "function"))
+	if s.Functions > 0 {
+		parts = append(parts, plural(s.Functions, "function"))
 	}
-	return strings.Join(append(parts, plural(s.GetRoutes(), "route")), ", ")
+	return strings.Join(append(parts, plural(s.Routes, "route")), ", ")
 }

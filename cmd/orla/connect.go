@@ -63,6 +63,28 @@ func (n *nodeFlags) api() (orlav1connect.ControlServiceClient, error) {
 	return cl.Control(), nil
 }
 
+// ask makes cmd one call of the node's API: call returns what --json prints, and show
+// prints that for a person.
+func ask[T any](n *nodeFlags, cmd *cobra.Command, call func(context.Context, orlav1connect.ControlServiceClient, []string) (T, error), show func(T) error) *cobra.Command {
+	var asJSON bool
+	jsonFlag(cmd, &asJSON)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		api, err := n.api()
+		if err != nil {
+			return err
+		}
+		answer, err := call(cmd.Context(), api, args)
+		switch {
+		case err != nil:
+			return err
+		case asJSON:
+			return n.c.json(answer)
+		}
+		return show(answer)
+	}
+	return cmd
+}
+
 // local reports whether the node that is meant should be on this machine.
 func (n *nodeFlags) local(cl *client.Client) bool {
 	if n.admin != "" || n.context != "" || n.data == "" && n.c.getenv("ORLA_ADMIN") != "" {

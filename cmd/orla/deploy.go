@@ -83,7 +83,7 @@ func (c *console) checked(pkg *app.Package, r *orlav1.Checked, asJSON bool) erro
 			Summary summaryShape `json:"summary"`
 		}{pkg.Manifest.GetName(), r.GetDigest(), true, summaryOf(r.GetSummary())})
 	}
-	return c.printf("%s is valid (%s): %s; nothing was changed\n", pkg.Manifest.GetName(), short(r.GetDigest()), contents(r.GetSummary()))
+	return c.printf("%s is valid (%s): %s; nothing was changed\n", pkg.Manifest.GetName(), short(r.GetDigest()), contents(summaryOf(r.GetSummary())))
 }
 
 // live prints what is live now; from is the release that was live before a
@@ -103,7 +103,7 @@ func (c *console) live(l *orlav1.Live, from uint64, asJSON bool) error {
 	if l.GetUnchanged() {
 		took = fmt.Sprintf("%.0f ms", l.GetTotalMs())
 	}
-	if err := c.printf("%s (%s), revision %d, in %s\n  %s\n", what, short(l.GetDigest()), l.GetRevision(), took, contents(l.GetSummary())); err != nil {
+	if err := c.printf("%s (%s), revision %d, in %s\n  %s\n", what, short(l.GetDigest()), l.GetRevision(), took, contents(summaryOf(l.GetSummary()))); err != nil {
 		return err
 	}
 	for _, u := range l.GetUrls() {

@@ -16,6 +16,7 @@ import (
 	"github.com/orla-edge/orla/app"
 	"github.com/orla-edge/orla/client"
 	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
+	"github.com/orla-edge/orla/proto/orla/v1/orlav1connect"
 )
 
 func routesCommand(c *console) *cobra.Command {
@@ -47,31 +48,19 @@ func routesList(c *console) *cobra.Command {
 	n := c.nodeFlags(cmd)
 	name := cmd.Flags().String("app", "", "only those of this `app` or route set")
 	n.completeFlag(cmd, "app")
-	var asJSON bool
-	jsonFlag(cmd, &asJSON)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		api, err := n.api()
+	return ask(n, cmd, func(ctx context.Context, api orlav1connect.ControlServiceClient, _ []string) ([]routeShape, error) {
+		res, err := api.ListRoutes(ctx, connect.NewRequest(&orlav1.ListRoutesRequest{Name: *name}))
 		if err != nil {
-			return err
+			return nil, err
 		}
-		res, err := api.ListRoutes(cmd.Context(), connect.NewRequest(&orlav1.ListRoutesRequest{Name: *name}))
-		if err != nil {
-			return err
-		}
-		all := []routeShape{}
+		return shapes(res.Msg.GetRoutes(), routeLineOf), nil
+	}, func(all []routeShape) error {
 		var rows [][]string
-		for _, l := range res.Msg.GetRoutes() {
-			s := routeOf(l.GetRoute())
-			s.Name, s.Release, s.Host = l.GetName(), l.GetRelease(), l.GetHost()
-			all = append(all, s)
+		for _, s := range all {
 			rows = append(rows, []string{s.Host, methods(s.Methods), s.Path, s.Match, s.leadsTo(), s.Name, s.Source})
 		}
-		if asJSON {
-			return c.json(all)
-		}
 		return c.table("no routes; try: orla deploy DIR, or orla routes push FILE", []string{"HOST", "METHOD", "PATH", "IF", "TARGET", "OF", "WRITTEN AT"}, rows)
-	}
-	return cmd
+	})
 }
 
 func routesPush(c *console) *cobra.Command {

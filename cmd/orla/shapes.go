@@ -103,6 +103,23 @@ type releaseShape struct {
 	Message string    `json:"message"`
 }
 
+// releasesOf returns a head's releases, the newest first.
+func releasesOf(h *orlav1.Head) []releaseShape {
+	all := shapes(h.GetReleases(), func(r *orlav1.Release) releaseShape {
+		return releaseShape{
+			Number: r.GetNumber(), Live: r.GetNumber() == h.GetLive(), Digest: r.GetDigest(),
+			Created: r.GetCreated().AsTime(), Who: r.GetWho(), Message: r.GetMessage(),
+		}
+	})
+	slices.Reverse(all)
+	return all
+}
+
+type removedShape struct {
+	Name     string `json:"name"`
+	Revision uint64 `json:"revision"`
+}
+
 type routeShape struct {
 	Name    string   `json:"name"`
 	Release uint64   `json:"release"`
@@ -130,6 +147,12 @@ func routeOf(r *orlav1.Route) routeShape {
 		Methods: orEmpty(r.GetMatch().GetMethods()), Path: pathOf(r), Match: conditionsOf(r.GetMatch()),
 		Target: target, To: to, Source: r.GetSource(), Middleware: orEmpty(r.GetMiddleware()),
 	}
+}
+
+func routeLineOf(l *orlav1.RouteLine) routeShape {
+	s := routeOf(l.GetRoute())
+	s.Name, s.Release, s.Host = l.GetName(), l.GetRelease(), l.GetHost()
+	return s
 }
 
 func pathOf(r *orlav1.Route) string {
@@ -238,6 +261,19 @@ type tokenShape struct {
 func tokenOf(t *orlav1.Token, secret string) tokenShape {
 	role := strings.ToLower(strings.TrimPrefix(t.GetRole().String(), "ROLE_"))
 	return tokenShape{ID: t.GetId(), Name: t.GetName(), Role: role, Apps: orEmpty(t.GetApps()), Created: t.GetCreated().AsTime(), Secret: secret}
+}
+
+type revokedShape struct {
+	ID string `json:"id"`
+}
+
+// shapes converts a list.
+func shapes[M, S any](list []M, of func(M) S) []S {
+	all := make([]S, len(list))
+	for i, m := range list {
+		all[i] = of(m)
+	}
+	return all
 }
 
 func orEmpty(list []string) []string {

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"context"
 	"strings"
 
 	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 
 	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
+	"github.com/orla-edge/orla/proto/orla/v1/orlav1connect"
 )
 
 func tokenCommand(c *console) *cobra.Command {
@@ -74,31 +76,19 @@ func tokenReach(t tokenShape) string {
 
 func tokenList(c *console) *cobra.Command {
 	cmd := &cobra.Command{Use: "list", Short: "List the tokens, without their secrets", Example: "  orla token list", Args: exact()}
-	n := c.nodeFlags(cmd)
-	var asJSON bool
-	jsonFlag(cmd, &asJSON)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		api, err := n.api()
+	return ask(c.nodeFlags(cmd), cmd, func(ctx context.Context, api orlav1connect.ControlServiceClient, _ []string) ([]tokenShape, error) {
+		res, err := api.ListTokens(ctx, connect.NewRequest(&orlav1.ListTokensRequest{}))
 		if err != nil {
-			return err
+			return nil, err
 		}
-		res, err := api.ListTokens(cmd.Context(), connect.NewRequest(&orlav1.ListTokensRequest{}))
-		if err != nil {
-			return err
-		}
-		all := []tokenShape{}
+		return shapes(res.Msg.GetTokens(), func(t *orlav1.Token) tokenShape { return tokenOf(t, "") }), nil
+	}, func(all []tokenShape) error {
 		var rows [][]string
-		for _, t := range res.Msg.GetTokens() {
-			s := tokenOf(t, "")
-			all = append(all, s)
+		for _, s := range all {
 			rows = append(rows, []string{s.ID, s.Name, s.Role, strings.Join(s.Apps, " "), when(s.Created)})
 		}
-		if asJSON {
-			return c.json(all)
-		}
 		return c.table("no tokens beside the node's own admin token; try: orla token create NAME", []string{"ID", "NAME", "ROLE", "APPS", "CREATED"}, rows)
-	}
-	return cmd
+	})
 }
 
 func tokenRevoke(c *console) *cobra.Command {
@@ -106,23 +96,10 @@ func tokenRevoke(c *console) *cobra.Command {
 		Use: "revoke ID", Short: "End a token", Args: exact("ID"),
 		Example: "  orla token revoke 4hq7x2m9ap",
 	}
-	n := c.nodeFlags(cmd)
-	var asJSON bool
-	jsonFlag(cmd, &asJSON)
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		api, err := n.api()
-		if err != nil {
-			return err
-		}
-		if _, err := api.RevokeToken(cmd.Context(), connect.NewRequest(&orlav1.RevokeTokenRequest{Id: args[0]})); err != nil {
-			return err
-		}
-		if asJSON {
-			return c.json(struct {
-				ID string `json:"id"`
-			}{args[0]})
-		}
-		return c.printf("token %s is revoked\n", args[0])
-	}
-	return cmd
+	return ask(c.nodeFlags(cmd), cmd, func(ctx context.Context, api orlav1connect.ControlServiceClient, args []string) (revokedShape, error) {
+		_, err := api.RevokeToken(ctx, connect.NewRequest(&orlav1.RevokeTokenRequest{Id: args[0]}))
+		return revokedShape{args[0]}, err
+	}, func(s revokedShape) error {
+		return c.printf("token %s is revoked\n", s.ID)
+	})
 }
