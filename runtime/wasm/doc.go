@@ -1,7 +1,8 @@
-// Package wasm reads what a core WebAssembly module declares: imports, exports,
-// memory, tables, sections. It does not read code, and it knows neither HTTP nor
-// the engine that runs modules.
+// Package wasm reads core WebAssembly modules and rewrites them so that an engine can
+// bound and undo what a guest does: [Read] tells what a module declares, [Prepare]
+// refuses what could hurt the engine's compiler and adds counters of work, of native
+// stack and of host calls. It knows neither HTTP nor WASI nor the engine.
 //
 // Reading is bounded by the input: every count is checked against the bytes that
-// are left before anything is allocated.
+// are left, and against a ceiling, before anything is allocated.
 package wasm

@@ -1,0 +1,231 @@
+package wasm
+
+// Costs of code that runs less often than its point, up to which it is charged there
+// all the same: of one such piece, and of all of a point. Where the fuel is in a local
+// a charge costs less than where it is in the global.
+const (
+	armInLocal, armsInLocal   = 4, 24
+	armInGlobal, armsInGlobal = 16, 64
+)
+
+// rewriter writes one function's code. Where the function has loops the fuel is kept
+// in a local, because the engine can keep that in a register: it is taken from the
+// global at the entry and after calls, and put back before calls and at the exit.
+type rewriter struct {
+	code
+	*writer
+	f     *function
+	local uint32 // index of the fuel's local, if f.loops
+	wrap  bool   // there is something to do at the exit
+	dense bool   // check at every point
+}
+
+// function returns f's entry in the code section.
+func (w *writer) function(f *function) []byte {
+	r := &rewriter{writer: w, f: f, local: f.variables, wrap: !f.cheap && (f.loops || f.recursive)}
+	r.b = make([]byte, 0, len(f.locals.b)+len(f.body)+len(f.body)/4+128)
+	groups := f.groups
+	if f.loops {
+		groups++
+	}
+	r.u32(groups)
+	r.raw(f.locals.b...)
+	if f.loops {
+		r.raw(1, typeI64)
+	}
+	if !f.cheap {
+		r.price()
+		r.entry()
+	}
+	if r.wrap {
+		r.open()
+	}
+	at := uint32(0)
+	for _, e := range w.s.edits[f.edits.from:f.edits.to] {
+		r.raw(f.body[at:e.at]...)
+		r.apply(e)
+		at = e.at + uint32(e.size)
+	}
+	r.raw(f.body[at:]...)
+	if r.wrap {
+		r.exit()
+		r.raw(opEnd)
+	}
+	return r.b
+}
+
+// price adds what calls of cheap functions cost to their points, and merges small
+// points into their parents: children come after their parents.
+func (r *rewriter) price() {
+	total := r.f.total
+	for _, e := range r.s.edits[r.f.edits.from:r.f.edits.to] {
+		if callee := r.callee(e); callee != nil && callee.cheap {
+			r.s.points[e.point].cost += uint32(callee.weight)
+			total += callee.weight
+		}
+	}
+	r.dense = total > denseCost
+	arm, arms := uint32(armInGlobal), uint32(armsInGlobal)
+	if r.f.loops {
+		arm, arms = armInLocal, armsInLocal
+	}
+	for i := r.f.points.to - 1; i > r.f.points.from; i-- {
+		p := &r.s.points[i]
+		parent := &r.s.points[p.parent]
+		switch {
+		case p.loop:
+		case p.cost == 0:
+			p.live = false
+		case p.cost <= arm && parent.merged+p.cost <= arms:
+			parent.cost += p.cost
+			parent.merged += p.cost
+			p.live = false
+		}
+	}
+}
+
+// callee returns the function that a call edit calls, nil if it is an import or none.
+func (r *rewriter) callee(e edit) *function {
+	if e.kind != editCall || int(e.arg) < len(r.m.imports) {
+		return nil
+	}
+	return &r.s.functions[int(e.arg)-len(r.m.imports)]
+}
+
+// entry charges for the function's first code, takes its frame off the stack, and
+// checks both. A call of bounded weight need not check: who calls it will. Nor need
+// one that comes to a loop at once.
+func (r *rewriter) entry() {
+	if r.f.recursive {
+		r.adjust(r.stack, opI64Sub, int64(r.f.frame))
+	}
+	if r.f.loops {
+		r.load()
+	}
+	r.charge(int64(r.s.points[r.f.points.from].cost) + 2)
+	switch {
+	case r.f.recursive:
+		r.check(true)
+	case !r.f.leads && (r.f.weight > quietWeight || r.dense):
+		r.check(false)
+	}
+}
+
+// adjust adds to or subtracts from a global.
+func (r *rewriter) adjust(global uint32, op byte, by int64) {
+	r.index(opGlobalGet, global)
+	r.i64(by)
+	r.raw(op)
+	r.index(opGlobalSet, global)
+}
+
+func (r *rewriter) charge(cost int64) {
+	if !r.f.loops {
+		r.adjust(r.fuel, opI64Sub, cost)
+		return
+	}
+	r.index(opLocalGet, r.local)
+	r.i64(cost)
+	r.raw(opI64Sub)
+	r.index(opLocalSet, r.local)
+}
+
+// check visits the host if the fuel, or the stack if that is checked too, is below zero.
+func (r *rewriter) check(stack bool) {
+	if r.f.loops {
+		r.index(opLocalGet, r.local)
+	} else {
+		r.index(opGlobalGet, r.fuel)
+	}
+	if stack {
+		r.index(opGlobalGet, r.stack)
+		r.raw(opI64Or)
+	}
+	r.i64(0)
+	r.raw(opI64LtS, opIf, typeNone)
+	r.store()
+	r.index(opCall, r.visit)
+	r.load()
+	r.raw(opEnd)
+}
+
+// store and load move the fuel between the global and the local, if there is one.
+func (r *rewriter) store() {
+	if r.f.loops {
+		r.index(opLocalGet, r.local)
+		r.index(opGlobalSet, r.fuel)
+	}
+}
+
+func (r *rewriter) load() {
+	if r.f.loops {
+		r.index(opGlobalGet, r.fuel)
+		r.index(opLocalSet, r.local)
+	}
+}
+
+// open begins a block around the function's code, so that all ways out of it lead to
+// its end: a branch to the function's frame is one to the block, as it is.
+func (r *rewriter) open() {
+	r.raw(opBlock)
+	switch results := r.f.typ.results; len(results) {
+	case 0:
+		r.raw(typeNone)
+	case 1:
+		r.raw(results[0])
+	default:
+		r.s64(int64(r.m.typeID(nil, results)))
+	}
+}
+
+func (r *rewriter) exit() {
+	r.store()
+	if r.f.recursive {
+		r.adjust(r.stack, opI64Add, int64(r.f.frame))
+	}
+}
+
+// apply writes what e asks for.
+func (r *rewriter) apply(e edit) {
+	switch e.kind {
+	case editCharge:
+		r.point(&r.s.points[e.arg])
+	case editCall:
+		if callee := r.callee(e); callee != nil && callee.cheap {
+			r.index(opCall, r.m.renumber(e.arg))
+			return
+		}
+		r.store()
+		r.index(opCall, r.m.renumber(e.arg))
+		r.load()
+	case editIndirect:
+		r.store()
+		r.raw(r.f.body[e.at : e.at+uint32(e.size)]...)
+		r.load()
+	case editRef:
+		r.index(opRefFunc, r.m.renumber(e.arg))
+	case editHelper:
+		r.store()
+		r.index(opCall, r.firstHelper+e.arg)
+		r.load()
+	case editTaint:
+		r.i32(1)
+		r.index(opGlobalSet, r.taint)
+	case editReturn:
+		if r.wrap {
+			r.index(opBr, e.arg)
+		} else {
+			r.raw(opReturn)
+		}
+	}
+}
+
+func (r *rewriter) point(p *point) {
+	if r.f.cheap || !p.live {
+		return
+	}
+	r.charge(int64(p.cost))
+	if p.loop || r.dense {
+		r.check(false)
+	}
+}
