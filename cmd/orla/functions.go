@@ -44,13 +44,13 @@ func functionOf(f *orlav1.FunctionState) functionShape {
 	return s
 }
 
-// state tells in a few words whether the function takes requests.
-func (f functionShape) state() string {
+// state tells in a few words whether the function takes requests now.
+func (f functionShape) state(now time.Time) string {
 	switch c := f.Circuit; {
-	case c.Open && c.Retry != nil:
+	case c.Open && c.Retry != nil && c.Retry.After(now):
 		return "keeps failing: 503 until " + when(*c.Retry)
 	case c.Open:
-		return "keeps failing: 503"
+		return "keeps failing: the next request tries it"
 	case c.Failures > 0:
 		return plural(uint64(c.Failures), "failure") + " in a row"
 	case !f.Loaded:
@@ -68,7 +68,7 @@ func (c *console) showStates(res *orlav1.GetAppResponse) error {
 	for _, f := range res.GetFunctions() {
 		s := functionOf(f)
 		rows = append(rows, []string{
-			s.Function, res.GetNode(), s.state(), strconv.FormatUint(uint64(s.Busy), 10), strconv.FormatUint(uint64(s.Idle), 10),
+			s.Function, res.GetNode(), s.state(time.Now()), strconv.FormatUint(uint64(s.Busy), 10), strconv.FormatUint(uint64(s.Idle), 10),
 			humanize.IBytes(uint64(max(s.MemoryBytes, 0))), dash(s.Mode), firstLine(s.Circuit.LastError),
 		})
 	}

@@ -1414,7 +1414,7 @@ type FunctionState struct {
 	Busy uint32 `protobuf:"varint,5,opt,name=busy,proto3" json:"busy,omitempty"`
 	// What they take of the node's memory.
 	MemoryBytes int64 `protobuf:"varint,6,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
-	// How an instance is made clean: "scan", "pagemap", "discard", "fresh" ….
+	// How an instance becomes clean: "PAGEMAP_SCAN", "pooled", "fresh" ….
 	Mode string `protobuf:"bytes,7,opt,name=mode,proto3" json:"mode,omitempty"`
 	// Whether the program is in memory; one that nobody has asked for need not be.
 	Loaded        bool `protobuf:"varint,8,opt,name=loaded,proto3" json:"loaded,omitempty"`
