@@ -24,11 +24,12 @@ const (
 )
 
 // ours matches the folders that a Compiler of any version may have made in its folder.
-var ours = regexp.MustCompile(`^(p[0-9]+-[0-9a-f]{16}|wazero-.+|` + probePrefix + `.+)$`)
+var ours = regexp.MustCompile(`^(p[0-9A-Za-z.]+-[0-9a-f]{16}|wazero-.+|` + probePrefix + `.+)$`)
 
 // kept is something in the cache that goes or stays as a whole.
 type kept struct {
 	paths []string // in the order in which they are to be removed
+	key   string   // of an entry: the digest of the module
 	size  int64
 	used  time.Time
 }
@@ -36,7 +37,8 @@ type kept struct {
 // Clean removes what nobody has used for the configured age, what other versions of
 // the pipeline or the engine left a day ago, what dead children left, and then what was
 // used least recently, until the cache is within its bound. Code that is in use stays
-// usable: the engine has its own copy. Clean may run beside everything else.
+// usable: the engine has its own copy. Clean may run beside everything else; it also
+// runs by itself each time that an eighth of the bound has been added.
 func (c *Compiler) Clean(ctx context.Context) error {
 	if c.store == nil {
 		return nil
@@ -65,7 +67,7 @@ func (c *Compiler) Clean(ctx context.Context) error {
 		if err := context.Cause(ctx); err != nil {
 			return errors.Join(append(problems, err)...)
 		}
-		if k.size == 0 || total <= c.cfg.MaxBytes && now.Sub(k.used) <= c.cfg.MaxAge {
+		if k.size == 0 || total <= c.cfg.MaxBytes && now.Sub(k.used) <= c.cfg.MaxAge || c.pinned(k.key) {
 			continue
 		}
 		problems = append(problems, k.remove())
@@ -181,7 +183,7 @@ func (s *store) entryAt(p string, code map[string]fs.FileInfo) (kept, error) {
 	if err != nil {
 		return kept{}, err
 	}
-	k := kept{paths: []string{p}, size: max(1, info.Size()), used: info.ModTime()}
+	k := kept{paths: []string{p}, key: filepath.Base(p), size: max(1, info.Size()), used: info.ModTime()}
 	e, err := readEntry(p)
 	if err != nil {
 		return k, nil //nolint:nilerr // it is discarded when it is asked for, or by age

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	goruntime "runtime"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -96,12 +97,15 @@ type Compiler struct {
 	queue *queue
 	// added counts the bytes that came into the cache since it was last cleaned.
 	added atomic.Int64
+
+	mu   sync.Mutex     // guards pins
+	pins map[string]int // by module: how many are about to load its code
 }
 
 // New returns a Compiler whose folder is made if there is none. It starts nothing.
 func New(cfg Config) (*Compiler, error) {
 	cfg = cfg.withDefaults()
-	c := &Compiler{cfg: cfg, queue: newQueue(max(1, goruntime.GOMAXPROCS(0)-1))}
+	c := &Compiler{cfg: cfg, queue: newQueue(max(1, goruntime.GOMAXPROCS(0)-1)), pins: make(map[string]int)}
 	if cfg.Dir == "" {
 		c.cache = wazero.NewCompilationCache()
 		return c, nil
@@ -208,6 +212,8 @@ func (c *Compiler) Load(ctx context.Context, rt wazero.Runtime, tenant string, m
 		return compileModule(ctx, rt, module)
 	}
 	d := digest(sha256.Sum256(module))
+	c.pin(d, 1)
+	defer c.pin(d, -1)
 	var problem error
 	for range 2 {
 		if err := c.compile(ctx, tenant, module, d); err != nil {
@@ -225,6 +231,22 @@ func (c *Compiler) Load(ctx context.Context, rt wazero.Runtime, tenant string, m
 		}
 	}
 	return nil, fmt.Errorf("load code of module %s from %s: %w", d, filepath.Base(c.store.root), problem)
+}
+
+// pin keeps the code of d from being cleaned away, or lets it go.
+func (c *Compiler) pin(d digest, by int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	key := d.String()
+	if c.pins[key] += by; c.pins[key] == 0 {
+		delete(c.pins, key)
+	}
+}
+
+func (c *Compiler) pinned(key string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.pins[key] > 0
 }
 
 // onlyCached returns a context with which the engine takes code from its cache but

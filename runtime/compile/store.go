@@ -12,11 +12,9 @@ import (
 	"os"
 	"path/filepath"
 	"time"
-)
 
-// pipeline is the version of what is done to modules before they get here. Another
-// one makes other modules, whose code nobody will ask for again.
-const pipeline = 1
+	"github.com/orla-edge/orla/runtime/wasm"
+)
 
 type digest [sha256.Size]byte
 
@@ -57,7 +55,7 @@ func openStore(dir string) (_ *store, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &store{dir: dir, root: filepath.Join(dir, fmt.Sprintf("p%d-%s", pipeline, engine)), engine: engine}
+	s := &store{dir: dir, root: filepath.Join(dir, "p"+wasm.Version+"-"+engine), engine: engine}
 	if err := os.MkdirAll(filepath.Join(s.root, indexDir), 0o700); err != nil {
 		return nil, fmt.Errorf("make folder in the code cache: %w", err)
 	}
