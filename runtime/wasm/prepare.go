@@ -25,7 +25,7 @@ const (
 	// TaintGlobal is an i32 that is 1 once memory and globals are not all that the
 	// guest has changed.
 	TaintGlobal = Reserved + "taint"
-	// StartExport is the function that the module had as its start function.
+	// StartExport is a function that calls what the module had as its start function.
 	StartExport = Reserved + "start"
 	// HostModule is the module that VisitImport is imported from.
 	HostModule = "orla"
@@ -106,7 +106,6 @@ func Prepare(b []byte, r Rules) (*Prepared, error) {
 	p := &Prepared{Module: declared, Uncounted: classify(m, s)}
 	if m.start >= 0 {
 		p.Start = StartExport
-		m.exports = append(m.exports, exported{name: StartExport, kind: Func, index: m.renumber(uint32(m.start))})
 	}
 	for _, d := range m.data {
 		if d.active {

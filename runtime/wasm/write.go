@@ -33,6 +33,13 @@ func write(m *layout, s *scanned, r Rules, size int) []byte {
 	for _, instr := range s.helpers.instr {
 		w.add(w.helper(instr))
 	}
+	if m.start >= 0 {
+		// A function of its own, because an export declares a function's address taken.
+		b := &body{w: w}
+		b.index(opCall, m.renumber(uint32(m.start)))
+		m.exports = append(m.exports, exported{name: StartExport, kind: Func, index: w.visit + 1 + uint32(w.count)})
+		w.add(visitType, b.bytes())
+	}
 	return w.module(visitType)
 }
 
