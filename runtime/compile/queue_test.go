@@ -30,7 +30,7 @@ func TestQueue(t *testing.T) {
 				q := newQueue(tt.turns)
 				var running []string
 				started := make(chan string, len(tt.come))
-				for _, tenant := range strings.SplitSeq(tt.come, "") {
+				for tenant := range strings.SplitSeq(tt.come, "") {
 					go func() {
 						if err := q.acquire(t.Context(), tenant); err != nil {
 							t.Error(err)
