@@ -298,7 +298,7 @@ func TestGuestOutputReachesTheLog(t *testing.T) {
 	if got := len(b.log.lines(`msg="line `)); got != host.MaxLines {
 		t.Errorf("%d lines of 5000 reach the log, want %d", got, host.MaxLines)
 	}
-	if b.log.lines("too many lines") == nil {
+	if b.log.lines("dropping the rest", "limit=log") == nil {
 		t.Error("the log does not tell that lines were dropped")
 	}
 }

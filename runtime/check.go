@@ -14,7 +14,7 @@ import (
 
 // check reads the ABI from a compiled module's imports and exports.
 func (e *Engine) check(c *code) (orlav1.Abi, error) {
-	if err := e.checkImports(c); err != nil {
+	if err := e.checkSignatures(c); err != nil {
 		return 0, err
 	}
 	exports := c.mod.ExportedFunctions()
@@ -67,10 +67,10 @@ func exported(m *wasm.Module) string {
 }
 
 // checkImports refuses what no ABI offers, naming all of it.
-func (e *Engine) checkImports(c *code) error {
+func (e *Engine) checkImports(m *wasm.Module) error {
 	var missing []string
 	hint := ""
-	for _, i := range c.decl.Imports {
+	for _, i := range m.Imports {
 		if i.Kind != wasm.Func || e.offered[i.Module][i.Name] == nil {
 			missing = append(missing, i.Module+"."+i.Name)
 			if hint == "" {
@@ -85,8 +85,16 @@ func (e *Engine) checkImports(c *code) error {
 		return moduleError("imports %s, which no ABI offers; there are CGI (%s) and http-wasm (%s)%s",
 			strings.Join(missing, ", "), wasi, httpwasm.Module, hint)
 	}
+	return nil
+}
+
+// checkSignatures refuses imports with other types than those that are offered.
+func (e *Engine) checkSignatures(c *code) error {
 	for _, f := range c.mod.ImportedFunctions() {
 		module, name, _ := f.Import()
+		if module == wasm.HostModule {
+			continue // ours
+		}
 		if want := e.offered[module][name]; !is(f, want.ParamTypes(), want.ResultTypes()) {
 			return moduleError("imports %s.%s with another signature than the ABI's; build it with a newer toolchain", module, name)
 		}

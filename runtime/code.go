@@ -10,119 +10,109 @@ import (
 
 	"github.com/orla-edge/orla/modules"
 	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
+	"github.com/orla-edge/orla/runtime/compile"
 	"github.com/orla-edge/orla/runtime/wasm"
 )
 
-// ErrClosed is returned once the Engine has been closed.
-var ErrClosed = errors.New("runtime: engine is closed")
+// codeKey tells codes apart.
+type codeKey = modules.Digest
 
-// code is a compiled module, shared by all programs of one digest.
+// code is a compiled module, shared by all snapshots of one digest.
 type code struct {
-	digest modules.Digest
-	refs   int // guarded by Engine.mu
-
-	ready chan struct{} // closed once all below is set
-	err   error
-	size  int
-	decl  *wasm.Module
-	abi   orlav1.Abi
-	mod   wazero.CompiledModule
-	took  time.Duration // to compile, or to load from the cache
+	size     int
+	decl     *wasm.Module
+	prepared *wasm.Prepared // its Code is nil: the compiled module has it
+	rewrote  int            // bytes of the prepared module
+	abi      orlav1.Abi
+	mod      wazero.CompiledModule
+	// preparing and compiling took so long; the latter may have been loading from the cache.
+	preparing, compiling time.Duration
 }
 
-// acquire returns the code of digest d, compiling what fetch returns if nobody holds
-// it. The caller releases it, also code whose err is set.
-func (e *Engine) acquire(ctx context.Context, d modules.Digest, fetch func() ([]byte, error)) (*code, error) {
-	e.mu.Lock()
-	if e.closed {
-		e.mu.Unlock()
-		return nil, ErrClosed
-	}
-	c := e.codes[d]
-	first := c == nil
-	if first {
-		c = &code{digest: d, ready: make(chan struct{})}
-		e.codes[d] = c
-	}
-	c.refs++
-	e.mu.Unlock()
-
-	if first {
-		c.err = e.build(context.WithoutCancel(ctx), c, fetch)
-		if c.err != nil {
-			e.forget(c) // the next one tries again
-		}
-		close(c.ready)
-		return c, nil
-	}
-	select {
-	case <-c.ready:
-		return c, nil
-	case <-ctx.Done():
-		return nil, errors.Join(context.Cause(ctx), e.release(context.WithoutCancel(ctx), c))
-	}
-}
-
-// forget lets later calls of acquire begin anew.
-func (e *Engine) forget(c *code) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.codes[c.digest] == c {
-		delete(e.codes, c.digest)
-	}
-}
-
-// release gives c back; the last one frees it.
-func (e *Engine) release(ctx context.Context, c *code) error {
-	e.mu.Lock()
-	c.refs--
-	last := c.refs == 0
-	if last && e.codes[c.digest] == c {
-		delete(e.codes, c.digest)
-	}
-	e.mu.Unlock()
-	if !last || c.mod == nil {
-		return nil
-	}
-	return c.mod.Close(ctx)
-}
-
-// build fetches, checks and compiles.
-func (e *Engine) build(ctx context.Context, c *code, fetch func() ([]byte, error)) error {
-	b, err := fetch()
-	switch {
-	case errors.Is(err, modules.ErrTooLarge):
-		return tooLarge()
-	case errors.Is(err, modules.ErrNotFound):
-		return moduleError("its content %s is not in the node's store; deploy again", c.digest)
-	case err != nil:
-		return fmt.Errorf("read module %s: %w", c.digest, err)
-	}
-	c.size = len(b)
+// build checks, rewrites and compiles the module b. Where that fails, code holds what
+// could be found out. The tenant has one compilation at a time.
+func (e *Engine) build(ctx context.Context, tenant string, b []byte) (*code, error) {
+	c := &code{size: len(b)}
+	var err error
 	if c.decl, err = declared(b); err != nil {
-		return err
+		return c, err
+	}
+	if err := e.checkImports(c.decl); err != nil {
+		return c, err
 	}
 	began := time.Now()
-	err = protect("compile", func() error {
-		c.mod, err = e.rt.CompileModule(ctx, b)
-		return err
-	})
-	c.took = time.Since(began)
+	if c.prepared, err = wasm.Prepare(b, wasm.Rules{Taint: taints}); err != nil {
+		return c, prepareError(err, c.decl)
+	}
+	rewritten := c.prepared.Code
+	c.prepared.Code, c.rewrote = nil, len(rewritten)
+	c.preparing = time.Since(began)
+	began = time.Now()
+	c.mod, err = e.compiler.Load(ctx, e.rt, tenant, rewritten)
+	c.compiling = time.Since(began)
 	if err != nil {
-		return compileError(err, c.decl)
+		return c, compileError(err, c.decl)
 	}
-	if c.abi, err = e.check(c); err != nil {
-		return err
+	if c.abi, err = e.check(c); err == nil {
+		err = e.first(ctx, c)
 	}
-	return e.first(ctx, c)
+	if err != nil {
+		return c, errors.Join(err, c.mod.Close(ctx))
+	}
+	return c, nil
 }
+
+// acquire returns the code of digest d. The caller releases it.
+func (e *Engine) acquire(ctx context.Context, tenant string, d modules.Digest) (*lease[codeKey, *code], error) {
+	return e.codes.acquire(ctx, d, func(ctx context.Context) (*code, error) {
+		b, err := e.cfg.Blobs.Read(d, MaxModule)
+		switch {
+		case errors.Is(err, modules.ErrTooLarge):
+			return nil, tooLarge()
+		case errors.Is(err, modules.ErrNotFound):
+			return nil, moduleError("its content %s is not in the node's store; deploy again", d)
+		case err != nil:
+			return nil, fmt.Errorf("read module %s: %w", d, err)
+		}
+		return e.build(ctx, tenant, b)
+	})
+}
+
+func freeCode(ctx context.Context, c *code) error { return c.mod.Close(ctx) }
 
 // first makes one instance before several may be made at a time (wazero #2520), and
 // shows whether the module can be instantiated at all.
 func (e *Engine) first(ctx context.Context, c *code) error {
-	i, err := e.instantiate(ctx, c, wazero.NewModuleConfig(), uint64(MaxMemory))
+	i, err := e.instantiate(ctx, c, nil, &Program{limits: limits{memory: MaxMemory}})
 	if err != nil {
 		return moduleError("it cannot be instantiated: %v", err)
 	}
-	return i.close(ctx)
+	return e.discard(ctx, i)
+}
+
+// taints tells which calls of the system interface leave an instance with other files
+// than it began with: closing or renumbering those that it was given, which are
+// standard input, output and error, and the root of its files.
+func taints(module, name string) uint64 {
+	const given, always = 4, 1 << 32
+	switch {
+	case module != wasi:
+	case name == "fd_close":
+		return given
+	case name == "fd_renumber", name == "fd_fdstat_set_flags":
+		return always
+	}
+	return 0
+}
+
+// compileError turns what the compiler says into words for the author.
+func compileError(err error, m *wasm.Module) error {
+	var limit *compile.LimitError
+	switch {
+	case errors.As(err, &limit):
+		return moduleError("needs more %s to compile than the %s that there is; build it with optimisation, strip it, or split large functions", limit.What, limit.Limit)
+	case errors.Is(err, compile.ErrInvalid):
+		return invalid(err, m)
+	}
+	return fmt.Errorf("compile module: %w", err)
 }

@@ -12,6 +12,7 @@ import (
 	nooptrace "go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/orla-edge/orla/modules"
+	"github.com/orla-edge/orla/runtime/memory"
 )
 
 // MaxModule is the size in bytes of the largest module that is loaded.
@@ -46,14 +47,36 @@ type Config struct {
 	// Concurrency is how many requests may be inside a function that sets no number of
 	// its own. Zero means 64.
 	Concurrency int
+	// CPU is how much CPU time a request may use in functions that set none. Zero means
+	// 5 s.
+	CPU time.Duration
 	// MaxWait is how long a request may wait for its turn. Zero means 1 s.
 	MaxWait time.Duration
+
+	// MaxMemory bounds the bytes of all instances together. Zero means half of the
+	// machine's memory, or of what the process's control group may use.
+	MaxMemory int64
+	// MaxInstances bounds the instances of all functions together. Zero means 20,000.
+	MaxInstances int
+	// Idle is how long an instance that nobody uses is kept, and a program that nobody
+	// calls stays in memory ten times as long. Zero means 30 s.
+	Idle time.Duration
+	// MaxLoaded is how many programs that nobody calls stay in memory. Zero means 200.
+	MaxLoaded int
+	// CompileCommand is the command line of the child that compiles ([compile.Child]).
+	// Empty means to compile in this process, without limits.
+	CompileCommand []string
 }
 
 func (c Config) withDefaults() Config {
 	c.Memory = cmp.Or(c.Memory, 64<<20)
 	c.Timeout = cmp.Or(c.Timeout, 10*time.Second)
 	c.Concurrency = cmp.Or(c.Concurrency, 64)
+	c.CPU = cmp.Or(c.CPU, 5*time.Second)
+	c.MaxMemory = cmp.Or(c.MaxMemory, memory.Available()/2)
+	c.MaxInstances = cmp.Or(c.MaxInstances, 20_000)
+	c.Idle = cmp.Or(c.Idle, 30*time.Second)
+	c.MaxLoaded = cmp.Or(c.MaxLoaded, 200)
 	c.MaxWait = cmp.Or(c.MaxWait, time.Second)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

@@ -5,54 +5,60 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	goruntime "runtime"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
-	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
 
-	"github.com/orla-edge/orla/modules"
+	"github.com/orla-edge/orla/runtime/compile"
 	"github.com/orla-edge/orla/runtime/httpwasm"
+	"github.com/orla-edge/orla/runtime/memory"
 )
 
-// wasi is the module from which wasip1 guests import.
-const wasi = wasi_snapshot_preview1.ModuleName
-
-// Engine compiles modules and owns what they need. It is safe for concurrent use.
+// Engine prepares modules and owns what they need. It is safe for concurrent use.
 //
 // There is one wazero Runtime in it, and there should be one Engine in a process:
 // type ids break across Runtimes that share a compilation cache (wazero #2511).
 type Engine struct {
-	cfg     Config
-	rt      wazero.Runtime
-	cache   wazero.CompilationCache
-	offered map[string]map[string]api.FunctionDefinition // by module and name
-	obs     *observer
+	cfg      Config
+	rt       wazero.Runtime
+	compiler *compile.Compiler
+	offered  map[string]map[string]api.FunctionDefinition // by module and name
+	obs      *observer
 
-	mu    sync.Mutex // guards codes, code.refs and closed
-	codes map[modules.Digest]*code
-	// closed refuses new code once Close has been called.
-	closed bool
+	codes     *shared[codeKey, *code]
+	snapshots *shared[string, *snapshot]
+	queue     *queue
+	budget    memory.Budget
+	instances atomic.Int64
+
+	mu       sync.Mutex // guards programs
+	programs map[*Program]struct{}
 }
 
 // New returns an Engine. The caller closes it.
 func New(ctx context.Context, cfg Config) (*Engine, error) {
 	cfg = cfg.withDefaults()
-	obs, err := newObserver(cfg)
-	if err != nil {
+	e := &Engine{
+		cfg:      cfg,
+		codes:    newShared[codeKey](freeCode),
+		queue:    newQueue(max(1, goruntime.GOMAXPROCS(0)-1)),
+		programs: make(map[*Program]struct{}),
+	}
+	e.snapshots = newShared[string](e.freeSnapshot)
+	e.budget.Max = cfg.MaxMemory
+	var err error
+	if e.obs, err = newObserver(cfg, e); err != nil {
 		return nil, err
 	}
-	e := &Engine{cfg: cfg, obs: obs, codes: make(map[modules.Digest]*code)}
-	if cfg.CacheDir == "" {
-		e.cache = wazero.NewCompilationCache()
-	} else if e.cache, err = wazero.NewCompilationCacheWithDir(cfg.CacheDir); err != nil {
+	e.compiler, err = compile.New(compile.Config{Dir: cfg.CacheDir, Command: cfg.CompileCommand, Logger: cfg.Logger})
+	if err != nil {
 		return nil, fmt.Errorf("open compilation cache %q: %w", cfg.CacheDir, err)
 	}
-	e.rt = wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfig().
-		WithCoreFeatures(api.CoreFeaturesV2).
-		WithCloseOnContextDone(true).
-		WithCompilationCache(e.cache))
+	e.rt = wazero.NewRuntimeWithConfig(ctx, compile.RuntimeConfig().WithCompilationCache(e.compiler.Cache()))
 	if err := e.offer(ctx); err != nil {
 		return nil, errors.Join(err, e.Close(ctx))
 	}
@@ -61,13 +67,13 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 
 // offer instantiates the host modules and notes what they export.
 func (e *Engine) offer(ctx context.Context) error {
-	w, err := wasi_snapshot_preview1.Instantiate(ctx, e.rt)
-	if err != nil {
-		return fmt.Errorf("instantiate %s: %w", wasi, err)
-	}
-	_ = w // closed with the runtime
-	if err := httpwasm.Instantiate(ctx, e.rt); err != nil {
-		return fmt.Errorf("instantiate %s: %w", httpwasm.Module, err)
+	for _, m := range []struct {
+		name        string
+		instantiate func(context.Context, wazero.Runtime) error
+	}{{wasi, instantiateWASI}, {httpwasm.Module, httpwasm.Instantiate}, {hostModule, instantiateVisit}} {
+		if err := m.instantiate(ctx, e.rt); err != nil {
+			return fmt.Errorf("instantiate %s: %w", m.name, err)
+		}
 	}
 	e.offered = make(map[string]map[string]api.FunctionDefinition)
 	for _, name := range []string{wasi, httpwasm.Module} {
@@ -76,13 +82,45 @@ func (e *Engine) offer(ctx context.Context) error {
 	return nil
 }
 
+// Clean bounds the cache of compiled code: by its size, and by how long its entries
+// have not been used.
+func (e *Engine) Clean(ctx context.Context) error { return e.compiler.Clean(ctx) }
+
 // Close frees everything. No request may be in a handler, and no handler may be
 // called afterwards.
 func (e *Engine) Close(ctx context.Context) error {
+	e.codes.close()
+	e.snapshots.close()
+	e.obs.stop()
+	return errors.Join(e.rt.Close(ctx), e.compiler.Cache().Close(ctx))
+}
+
+// reclaim frees the instances that nobody uses, and reports whether there were any.
+func (e *Engine) reclaim(ctx context.Context) bool {
+	before := e.instances.Load()
+	for _, p := range e.all() {
+		if l := p.now.Load(); l != nil && l.hold() {
+			e.report(ctx, errors.Join(l.shrink(ctx, forever), l.drop(ctx)))
+		}
+	}
+	return e.instances.Load() < before
+}
+
+func (e *Engine) all() []*Program {
 	e.mu.Lock()
-	e.closed = true
-	e.mu.Unlock()
-	return errors.Join(e.rt.Close(ctx), e.cache.Close(ctx))
+	defer e.mu.Unlock()
+	all := make([]*Program, 0, len(e.programs))
+	for p := range e.programs {
+		all = append(all, p)
+	}
+	return all
+}
+
+// report logs what went wrong while something was freed: nobody waits for it.
+func (e *Engine) report(ctx context.Context, err error) {
+	if err != nil {
+		e.cfg.Logger.ErrorContext(ctx, "freeing an instance failed", "error", err)
+	}
 }
 
 // protect turns a panic of the engine into an error.

@@ -101,8 +101,21 @@ func featureProblem(name string) error {
 // disabled matches what the engine says of a feature that is switched off.
 var disabled = regexp.MustCompile(`feature "([a-z-]+)" is disabled`)
 
-// compileError turns what the engine says into words for the author.
-func compileError(err error, m *wasm.Module) error {
+// prepareError turns what the prefilter says into words for the author.
+func prepareError(err error, m *wasm.Module) error {
+	var feature *wasm.FeatureError
+	var limit *wasm.LimitError
+	switch {
+	case errors.As(err, &feature):
+		return featureProblem(feature.Feature)
+	case errors.As(err, &limit):
+		return moduleError("is larger than what is run here: %v", limit)
+	}
+	return invalid(err, m)
+}
+
+// invalid turns what the engine says into words for the author.
+func invalid(err error, m *wasm.Module) error {
 	text := err.Error()
 	if found := disabled.FindStringSubmatch(text); found != nil {
 		return featureProblem(found[1])

@@ -132,7 +132,7 @@ func (t *tree) insert(parent *node, name string, n *node) *node {
 }
 
 // mount returns the tree for one instance.
-func (t *tree) mount() fs.FS { return &mount{tree: t} }
+func (t *tree) mount() *mount { return &mount{tree: t} }
 
 type mount struct {
 	*tree

@@ -6,6 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/propagation"
@@ -18,49 +22,83 @@ import (
 	"github.com/orla-edge/orla/telemetry"
 )
 
-// errDeadline is the cause of a request's context when its time is up.
-var errDeadline = errors.New("runtime: the function's timeout has passed")
+// grace is how long a guest that has asked whether its client has gone may go on when
+// it has.
+const grace = time.Second
 
 // Handler returns what answers the requests of one route: pattern is the route's
 // ("/api/*"), scriptName its literal part ("/api", or "" for "/*").
 //
-// The handler answers 503 when no place becomes free, 504 when the deadline passes and
-// 502 when the guest fails, each with a fixed phrase and the request's id; the cause
-// goes to the log, the span and [telemetry.Request]. When the answer has begun already,
-// it panics with [http.ErrAbortHandler], so that the client sees that it is cut short.
+// The handler answers with a fixed status and phrase, and the request's id, where the
+// guest does not: 413 for a body larger than the function may read, 503 when no place
+// becomes free or the function keeps crashing, 504 when its time is up, 502 when the
+// guest fails. The cause goes to the log, the span and [telemetry.Request]. When the
+// answer has begun already, it panics with [http.ErrAbortHandler], so that the client
+// sees that it is cut short.
 func (p *Program) Handler(pattern, scriptName string) http.Handler {
 	return &handler{Program: p, mount: cgi.Mount{Pattern: pattern, ScriptName: scriptName}}
+}
+
+// Middleware returns a Handler that lets the program, an http-wasm handler, see each
+// request before next does, and the answer after it. The time that next takes is not
+// the function's. Programs of other ABIs cannot be middleware ([Program.ABI]).
+func (p *Program) Middleware(next http.Handler, pattern, scriptName string) http.Handler {
+	return &handler{Program: p, mount: cgi.Mount{Pattern: pattern, ScriptName: scriptName}, next: next}
 }
 
 type handler struct {
 	*Program
 	mount cgi.Mount
+	next  http.Handler // nil unless the program is middleware
 }
 
-// ServeHTTP answers with a fresh instance.
+// ServeHTTP answers with a clean instance.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	began := time.Now()
 	rec := telemetry.RequestFrom(r.Context())
-	rec.Target, rec.Function = "function", h.name
-	out, begun, err := h.serve(w, r, rec)
-	h.obs.done(context.WithoutCancel(r.Context()), out, time.Since(began))
+	if h.next == nil {
+		rec.Target, rec.Function = "function", h.name
+	}
+	out, begun, err := h.admit(w, r, rec)
+	ctx := context.WithoutCancel(r.Context())
+	h.obs.done(ctx, out, time.Since(began))
+	if h.circuit.done(time.Now(), out, err) {
+		h.logger.ErrorContext(ctx, "function keeps crashing; answering 503 for a while", telemetry.KeyError, err)
+	}
 	if err == nil {
 		return
 	}
 	rec.Err = err
-	if out != overloaded && out != canceled {
-		h.logger.LogAttrs(r.Context(), slog.LevelWarn, "function failed",
-			slog.String(telemetry.KeyRequestID, rec.ID), slog.String("outcome", string(out)), slog.Any(telemetry.KeyError, err))
-	}
+	h.log(ctx, rec.ID, out, err)
 	if begun || out == canceled {
 		panic(http.ErrAbortHandler)
 	}
-	refuse(w, out, rec.ID)
+	refuse(w, out, rec.ID, err)
 }
 
-// serve waits for a place and runs the guest; begun tells whether the answer has.
-func (h *handler) serve(w http.ResponseWriter, r *http.Request, rec *telemetry.Request) (out outcome, begun bool, err error) {
+// log writes down how an invocation has failed.
+func (h *handler) log(ctx context.Context, id string, out outcome, err error) {
+	if out == overloaded || out == canceled || out == broken {
+		return
+	}
+	attrs := []slog.Attr{slog.String(telemetry.KeyRequestID, id), slog.String("outcome", string(out)), slog.Any(telemetry.KeyError, err)}
+	if limit := limitOf(err); limit != "" {
+		attrs = append(attrs, slog.String("limit", limit))
+		h.obs.hit(ctx, limit)
+	}
+	h.logger.LogAttrs(ctx, slog.LevelWarn, "function failed", attrs...)
+}
+
+// admit lets a request in, if there is place and the function works; begun tells
+// whether the answer has.
+func (h *handler) admit(w http.ResponseWriter, r *http.Request, rec *telemetry.Request) (out outcome, begun bool, err error) {
 	ctx := r.Context()
+	if r.ContentLength > h.limits.request && h.next == nil {
+		return tooLargeBody, false, host.ErrRequestSize
+	}
+	if ok, wait := h.circuit.allow(time.Now()); !ok {
+		return broken, false, &circuitError{wait}
+	}
 	if err := h.gate.enter(ctx, func(n int64) { h.obs.queued.Add(ctx, n, h.obs.labels) }); err != nil {
 		if errors.Is(err, errBusy) {
 			return overloaded, false, err
@@ -68,64 +106,150 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request, rec *telemetry.R
 		return canceled, false, err
 	}
 	defer h.gate.leave()
+	l, err := h.hold(ctx)
+	if err != nil {
+		return classify(ctx, err), false, err
+	}
+	defer func() { h.engine.report(ctx, l.drop(context.WithoutCancel(ctx))) }()
+	l.busy.Add(1)
+	defer l.busy.Add(-1)
+	h.used.Store(time.Now().UnixNano())
+	return h.serve(w, r, rec, l)
+}
 
+// serve runs the guest, with a span around it.
+func (h *handler) serve(w http.ResponseWriter, r *http.Request, rec *telemetry.Request, l *loaded) (out outcome, begun bool, err error) {
 	began := time.Now()
-	ctx, span := h.obs.start(ctx, rec.ID)
+	ctx, span := h.obs.start(r.Context(), rec.ID)
 	x := host.NewExchange(w, traced(ctx, r))
-	err = h.run(ctx, x, rec.ID)
-	rec.Guest = time.Since(began)
+	if h.next == nil { // else the bodies are those of what stands behind
+		x.MaxRequest, x.MaxResponse = h.limits.request, h.limits.response
+	}
+	cpu, err := h.run(ctx, x, rec.ID, l)
+	rec.Guest += time.Since(began)
+	rec.CPU += cpu
 	out = classify(r.Context(), err)
-	h.obs.end(context.WithoutCancel(ctx), span, out, err, rec.Guest)
+	h.obs.end(context.WithoutCancel(ctx), span, out, err, time.Since(began), cpu)
 	return out, x.Started(), err
 }
 
-// run makes an instance, calls the guest, and sees to it that nothing of either is
-// left when it returns.
-func (h *handler) run(ctx context.Context, x *host.Exchange, requestID string) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, h.limits.timeout, errDeadline)
-	defer cancel()
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	stopped := make(chan struct{})
-	unwatch := context.AfterFunc(ctx, func() {
-		defer close(stopped)
-		x.Stop()
-	})
+// run takes an instance, calls the guest, and sees to it that nothing of either is left
+// when it returns.
+func (h *handler) run(ctx context.Context, x *host.Exchange, id string, l *loaded) (cpu time.Duration, err error) {
+	i, err := h.instance(ctx, l)
+	if err != nil {
+		return 0, err
+	}
+	r, stop := h.newRun(ctx, &h.limits)
 	defer func() {
-		if !unwatch() {
-			<-stopped
-		}
-		x.Close()
+		err = errors.Join(err, h.giveBack(ctx, l, i, err))
 	}()
-	log := host.NewLog(ctx, h.logger.With(telemetry.KeyRequestID, requestID))
-	var err error
-	if h.code.abi == orlav1.Abi_ABI_CGI {
-		err = h.runCGI(ctx, x, log, stop)
+	i.enter(r)
+	var gone client
+	defer r.follow(ctx, x, &gone)()
+	defer stop()
+	x.Clock = &r.meter
+	if h.limits.timing {
+		x.OnStart = r.serverTiming
+	}
+	log := h.newLog(ctx, id)
+	if h.abi == orlav1.Abi_ABI_CGI {
+		err = h.runCGI(r, x, log)
 	} else {
-		err = h.runHTTPWasm(ctx, x, log)
+		err = h.runHTTPWasm(r, x, log, &gone)
 	}
-	if err != nil && context.Cause(ctx) != nil {
-		err = fmt.Errorf("%w (%w)", context.Cause(ctx), err)
+	if cause := context.Cause(r); err != nil && cause != nil && !errors.Is(err, cause) {
+		err = fmt.Errorf("%w (%w)", cause, err)
 	}
-	return err
+	if err != nil && i.mem.Refused() && stopped(err) == nil && r.Err() == nil {
+		err = fmt.Errorf("%w (%w)", tooMuchMemory(h.limits.memory), err)
+	}
+	return r.meter.cpu, err
 }
 
-func (h *handler) runCGI(ctx context.Context, x *host.Exchange, log *host.Log, stop context.CancelCauseFunc) error {
-	out, stderr := cgi.NewOutput(x, stop), log.Stream("stderr")
+// instance returns one that is clean. When the node has no room for another, those that
+// nobody uses make it.
+func (h *handler) instance(ctx context.Context, l *loaded) (*instance, error) {
+	if i := l.take(); i != nil {
+		return i, nil
+	}
+	i, err := l.make(ctx, h.Program)
+	if (errors.Is(err, errNoInstance) || errors.Is(err, errNoMemory)) && h.engine.reclaim(ctx) {
+		return l.make(ctx, h.Program)
+	}
+	return i, err
+}
+
+// giveBack makes the instance clean for the next request, or frees it.
+func (p *Program) giveBack(ctx context.Context, l *loaded, i *instance, failed error) error {
+	why := failed
+	switch {
+	case p.limits.fresh || l.snap.image == nil:
+		why = errFresh
+	case !p.limits.pooled:
+		why = i.reset(l.snap)
+	case i.spoiled || i.mem.Size() > p.limits.memory/4*3:
+		why = errFresh
+	}
+	i.run, i.idle = nil, time.Now()
+	if why == nil {
+		l.count(i, int64(i.mem.Size()))
+		l.keep(i)
+		return nil
+	}
+	return l.discard(ctx, i)
+}
+
+var errFresh = errors.New("runtime: the instance is not to be used again")
+
+// client tells whether the client has gone, to a guest that asks.
+type client struct{ gone, asked atomic.Bool }
+
+func (c *client) isGone() bool {
+	c.asked.Store(true)
+	return c.gone.Load()
+}
+
+// follow ends the run's waiting when its time is up or its client goes away. The caller
+// calls what it returns when the guest has ended.
+func (r *run) follow(ctx context.Context, x *host.Exchange, c *client) func() {
+	ended := make(chan struct{})
+	unwatch := context.AfterFunc(r.Context, func() {
+		defer close(ended)
+		x.Stop()
+	})
+	forget := context.AfterFunc(ctx, func() {
+		c.gone.Store(true)
+		x.Stop()
+		if c.asked.Load() {
+			time.AfterFunc(grace, func() { r.cancel(context.Cause(ctx)) })
+			return
+		}
+		r.cancel(context.Cause(ctx))
+	})
+	return func() {
+		forget()
+		if !unwatch() {
+			<-ended
+		}
+		x.Close()
+	}
+}
+
+func (h *handler) newLog(ctx context.Context, id string) *host.Log {
+	log := host.NewLog(ctx, h.logger.With(telemetry.KeyRequestID, id))
+	log.MaxBytes, log.Rate = h.limits.log, h.logRate
+	log.Dropped = func(limit string) { h.obs.hit(ctx, limit) }
+	return log
+}
+
+func (h *handler) runCGI(r *run, x *host.Exchange, log *host.Log) error {
+	out, stderr := cgi.NewOutput(x, r.cancel), log.Stream("stderr")
 	defer stderr.Flush()
-	cfg := h.config.WithStdin(x).WithStdout(out).WithStderr(stderr)
-	for _, v := range cgi.Env(x.Request, h.mount) {
-		cfg = cfg.WithEnv(v.Name, v.Value)
-	}
-	i, err := h.instantiate(ctx, cfg)
-	if err != nil {
-		return err
-	}
-	err = i.call(ctx, "_start")
-	if closing := i.close(context.WithoutCancel(ctx)); closing != nil {
-		err = errors.Join(err, closing)
-	}
-	if code, exited := exitCode(err); exited && context.Cause(ctx) == nil && (code == 0 || x.Started()) {
+	r.stdin, r.stdout, r.stderr = x, out, stderr
+	r.env = merge(h.env, cgi.Env(x.Request, h.mount))
+	err := r.call(r, r.inst.command, nil)
+	if code, exited := exitCode(err); exited && context.Cause(r) == nil && (code == 0 || x.Started()) {
 		if err = nil; code != 0 { // as with any CGI program, the answer counts
 			log.Line(slog.LevelWarn, "exit", fmt.Sprintf("exit code %d", code))
 		}
@@ -136,19 +260,34 @@ func (h *handler) runCGI(ctx context.Context, x *host.Exchange, log *host.Log, s
 	return out.Close()
 }
 
-func (h *handler) runHTTPWasm(ctx context.Context, x *host.Exchange, log *host.Log) error {
+// merge returns the variables of the function and those of the request, which win.
+func merge(function []string, request []cgi.Var) []string {
+	all := make([]string, 0, len(function)+len(request))
+	for _, v := range function {
+		name, _, _ := strings.Cut(v, "=")
+		if !slices.ContainsFunc(request, func(v cgi.Var) bool { return v.Name == name }) {
+			all = append(all, v)
+		}
+	}
+	for _, v := range request {
+		all = append(all, v.Name+"="+v.Value)
+	}
+	return all
+}
+
+func (h *handler) runHTTPWasm(r *run, x *host.Exchange, log *host.Log, c *client) error {
 	stdout, stderr := log.Stream("stdout"), log.Stream("stderr")
 	defer stderr.Flush()
 	defer stdout.Flush()
-	i, err := h.instantiate(ctx, h.config.WithStdout(stdout).WithStderr(stderr))
-	if err != nil {
-		return err
+	r.stdout, r.stderr = stdout, stderr
+	call := &httpwasm.Call{Exchange: x, Log: log, Config: h.guestConfig, Gone: c.isGone}
+	if h.next != nil {
+		call.Next = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			defer r.suspend()()
+			h.next.ServeHTTP(w, req)
+		})
 	}
-	c := &httpwasm.Call{Exchange: x, Log: log, Config: h.guestConfig}
-	if err = i.initialise(c.Context(ctx)); err == nil {
-		err = protect("serve", func() error { return c.Serve(ctx, i.mod) })
-	}
-	return errors.Join(err, i.close(context.WithoutCancel(ctx)))
+	return protect("serve", func() error { return call.Serve(r, r) })
 }
 
 // traced returns r with the span of ctx as the parent that the guest sees. Where there
@@ -162,40 +301,9 @@ func traced(ctx context.Context, r *http.Request) *http.Request {
 	return r
 }
 
-// classify tells how an invocation ended. The context is the client's; it says nothing
-// about an invocation that the node has stopped, because stopping cuts the connection's
-// reading side, which cancels the context.
-func classify(client context.Context, err error) outcome {
-	switch {
-	case err == nil:
-		return succeeded
-	case errors.Is(err, errDeadline):
-		return timedOut
-	case errors.Is(err, cgi.ErrHead):
-		return malformed
-	case client.Err() != nil:
-		return canceled
-	}
-	return crashed
+// serverTiming tells the client what the request has cost so far (W3C Server Timing).
+func (r *run) serverTiming(h http.Header) {
+	h.Add("Server-Timing", fmt.Sprintf("guest;dur=%s, cpu;dur=%s", ms(time.Since(r.began)), ms(r.meter.used())))
 }
 
-// refuse answers in the guest's place: a fixed phrase and the request's id.
-func refuse(w http.ResponseWriter, out outcome, requestID string) {
-	status, phrase := http.StatusBadGateway, "the function failed"
-	switch out {
-	case overloaded:
-		status, phrase = http.StatusServiceUnavailable, "the function is busy, try again"
-		w.Header().Set("Retry-After", "1")
-	case timedOut:
-		status, phrase = http.StatusGatewayTimeout, "the function took too long"
-	}
-	h := w.Header()
-	h.Set("Content-Type", "text/plain; charset=utf-8")
-	h.Set("Cache-Control", "no-store")
-	h.Del("Content-Length")
-	w.WriteHeader(status)
-	if requestID != "" {
-		phrase += "\nrequest " + requestID
-	}
-	_, _ = fmt.Fprintf(w, "%d %s: %s\n", status, http.StatusText(status), phrase) // the client may be gone
-}
+func ms(d time.Duration) string { return strconv.FormatFloat(float64(d)/1e6, 'f', 3, 64) }

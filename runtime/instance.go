@@ -4,60 +4,230 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/experimental"
 	"github.com/tetratelabs/wazero/sys"
+
+	"github.com/orla-edge/orla/runtime/httpwasm"
+	"github.com/orla-edge/orla/runtime/memory"
+	"github.com/orla-edge/orla/runtime/wasm"
 )
 
-// instance is a module with a memory of its own, for one request.
+// instance is a module with a memory of its own. One request uses it at a time.
 type instance struct {
-	mod api.Module
-	mem *memory
+	mod   api.Module
+	mem   *memory.Memory
+	files *mount // nil if there are none
+
+	// The globals that wasm.Prepare has added, nil where it has not.
+	fuel, stack, calls, elements, taint api.MutableGlobal
+	// globals are the guest's own, in the order of wasm.Prepared.Globals.
+	globals []api.MutableGlobal
+
+	command, request, response api.Function // exports, nil where there are none
+
+	run     *run // nil between requests
+	spoiled bool // not to be used again
+	idle    time.Time
+	counted int64 // bytes in loaded.bytes
 }
 
-// instantiate makes an instance whose memory ends at limit bytes. It runs the start
-// section, and none of the module's exports.
-func (e *Engine) instantiate(ctx context.Context, c *code, cfg wazero.ModuleConfig, limit uint64) (*instance, error) {
-	i := &instance{mem: &memory{limit: limit}}
-	alloc := experimental.MemoryAllocatorFunc(func(_, most uint64) experimental.LinearMemory {
-		i.mem.limit = min(limit, most)
-		return i.mem
-	})
-	err := protect("instantiate", func() (err error) {
-		i.mod, err = e.rt.InstantiateModule(experimental.WithMemoryAllocator(ctx, alloc), c.mod,
-			cfg.WithName("").WithStartFunctions())
-		return err
-	})
+// instantiate makes an instance whose memory begins as image, or as zeros with the
+// module's data if there is none, and ends at limit bytes. It runs nothing of the module.
+func (e *Engine) instantiate(ctx context.Context, c *code, image *memory.Image, p *Program) (*instance, error) {
+	if e.instances.Add(1) > int64(e.cfg.MaxInstances) {
+		e.instances.Add(-1)
+		return nil, errNoInstance
+	}
+	i := &instance{mem: memory.New(image, p.limits.memory, &e.budget)}
+	if p.files != nil {
+		i.files = p.files.mount()
+	}
+	err := i.start(ctx, e.rt, c, image, p.argv)
 	if err != nil {
-		i.mem.Free()
-		return nil, err
+		if i.mem.Refused() && image != nil {
+			err = errors.Join(errNoMemory, err)
+		}
+		return nil, errors.Join(err, e.discard(ctx, i))
 	}
 	return i, nil
 }
 
-// close frees the instance. Nobody may use its memory afterwards.
-func (i *instance) close(ctx context.Context) error {
-	err := protect("close instance", func() error { return i.mod.Close(ctx) })
-	i.mem.Free()
-	return err
-}
-
-// call runs an export without parameters, if there is one.
-func (i *instance) call(ctx context.Context, name string) error {
-	f := i.mod.ExportedFunction(name)
-	if f == nil {
-		return nil
-	}
-	err := protect("call "+name, func() error {
-		_, err := f.Call(ctx)
+func (i *instance) start(ctx context.Context, rt wazero.Runtime, c *code, image *memory.Image, argv []string) error {
+	alloc := experimental.MemoryAllocatorFunc(func(_, most uint64) experimental.LinearMemory {
+		i.mem.Limit(most)
+		return i.mem
+	})
+	err := protect("instantiate", func() (err error) {
+		i.mod, err = rt.InstantiateModule(experimental.WithMemoryAllocator(ctx, alloc), c.mod, i.config(argv))
 		return err
 	})
 	if err != nil {
+		return err
+	}
+	i.find(c)
+	if image == nil {
+		return i.fill(c.prepared.Data)
+	}
+	if grow := image.Size()/wasm.PageSize - i.mem.Size()/wasm.PageSize; grow > 0 {
+		if _, ok := i.mod.Memory().Grow(uint32(grow)); !ok {
+			return errNoMemory
+		}
+	}
+	return nil
+}
+
+// find looks up what is used of the instance's exports.
+func (i *instance) find(c *code) {
+	global := func(name string) api.MutableGlobal {
+		g, _ := i.mod.ExportedGlobal(name).(api.MutableGlobal)
+		return g
+	}
+	i.fuel, i.stack, i.calls = global(wasm.FuelGlobal), global(wasm.StackGlobal), global(wasm.CallsGlobal)
+	i.elements, i.taint = global(wasm.ElementsGlobal), global(wasm.TaintGlobal)
+	for _, g := range c.prepared.Globals {
+		i.globals = append(i.globals, global(g.Export))
+	}
+	i.command = i.mod.ExportedFunction("_start")
+	i.request = i.mod.ExportedFunction(httpwasm.HandleRequest)
+	i.response = i.mod.ExportedFunction(httpwasm.HandleResponse)
+}
+
+// fill writes the data of a module that no image has.
+func (i *instance) fill(data []wasm.Segment) error {
+	for _, d := range data {
+		m := i.mem.Bytes()
+		if uint64(d.Offset)+uint64(len(d.Bytes)) > uint64(len(m)) {
+			return errors.New("out of bounds memory access: a data segment ends beyond the memory")
+		}
+		copy(m[d.Offset:], d.Bytes)
+	}
+	return nil
+}
+
+// values returns the guest's globals.
+func (i *instance) values() []uint64 {
+	v := make([]uint64, len(i.globals))
+	for n, g := range i.globals {
+		v[n] = g.Get()
+	}
+	return v
+}
+
+// enter gives the instance to a run, with what it may use.
+func (i *instance) enter(r *run) {
+	i.run, r.inst = r, i
+	l := r.limits
+	set(i.fuel, slice)
+	set(i.stack, uint64(min(l.stack, shallow)))
+	set(i.calls, uint64(l.calls))
+	set(i.elements, uint64(l.elements))
+}
+
+func set(g api.MutableGlobal, v uint64) {
+	if g != nil {
+		g.Set(v)
+	}
+}
+
+// reset makes the instance as it was when s was taken. An error says why it cannot.
+func (i *instance) reset(s *snapshot) error {
+	switch {
+	case i.spoiled:
+		return errors.New("it has used more of the node's stack than is kept")
+	case i.taint != nil && i.taint.Get() != 0:
+		return errors.New("the guest has changed a table, dropped a segment or closed a file that it was given")
+	case i.files != nil && i.files.open.Load() != 0:
+		return errors.New("the guest has left files open")
+	}
+	if err := i.mem.Reset(i.run.meter.faulted); err != nil {
+		return err
+	}
+	for n, g := range i.globals {
+		g.Set(s.globals[n])
+	}
+	return nil
+}
+
+// call runs f in a segment of the meter.
+func (r *run) call(ctx context.Context, f api.Function, stack []uint64) error {
+	if r.Err() != nil {
+		return context.Cause(r)
+	}
+	r.meter.begin()
+	defer r.meter.end()
+	return protect("call", func() error { return f.CallWithStack(ctx, stack) })
+}
+
+// export calls an export without parameters, if there is one.
+func (r *run) export(name string) error {
+	f := r.inst.mod.ExportedFunction(name)
+	if f == nil {
+		return nil
+	}
+	if err := r.call(r, f, nil); err != nil {
 		return fmt.Errorf("call %s: %w", name, err)
 	}
 	return nil
+}
+
+var _ httpwasm.Guest = (*run)(nil)
+
+// HandleRequest implements [httpwasm.Guest].
+func (r *run) HandleRequest(ctx context.Context) (uint64, error) {
+	var stack [1]uint64
+	err := r.call(ctx, r.inst.request, stack[:])
+	return stack[0], err
+}
+
+// HandleResponse implements [httpwasm.Guest].
+func (r *run) HandleResponse(ctx context.Context, requestContext, isError uint32) error {
+	if r.inst.response == nil {
+		return nil
+	}
+	return r.call(ctx, r.inst.response, []uint64{uint64(requestContext), uint64(isError)})
+}
+
+// visit is what a guest calls when one of its budgets is used up.
+func (r *run) visit() error {
+	i := r.inst
+	if int64(i.calls.Get()) < 0 {
+		return errCalls
+	}
+	if int64(i.stack.Get()) < 0 {
+		if r.limits.stack <= shallow {
+			return errStack
+		}
+		// Frames that return put the counter back to what it was without this, and the
+		// next descent comes here again.
+		i.spoiled = true
+		i.stack.Set(i.stack.Get() + uint64(r.limits.stack-shallow))
+		if int64(i.stack.Get()) < 0 {
+			return errStack
+		}
+	}
+	if int64(i.fuel.Get()) >= 0 {
+		return nil
+	}
+	if err := r.meter.visit(); err != nil {
+		return err
+	}
+	i.fuel.Set(slice)
+	return nil
+}
+
+// discard frees an instance. Nobody may use its memory afterwards.
+func (e *Engine) discard(ctx context.Context, i *instance) error {
+	e.instances.Add(-1)
+	var err error
+	if i.mod != nil {
+		err = protect("close instance", func() error { return i.mod.Close(context.WithoutCancel(ctx)) })
+	}
+	i.mem.Free()
+	return err
 }
 
 // exitCode returns the code with which a guest has ended itself.

@@ -27,12 +27,15 @@ type observer struct {
 	active      metric.Int64UpDownCounter
 	queued      metric.Int64UpDownCounter
 	prepare     metric.Float64Histogram
+	cpu         metric.Float64Counter
+	limits      metric.Int64Counter
+	state       metric.Registration
 }
 
-func newObserver(cfg Config) (*observer, error) {
+func newObserver(cfg Config, e *Engine) (*observer, error) {
 	m := cfg.Meter.Meter(scope)
 	o := &observer{tracer: cfg.Tracer.Tracer(scope)}
-	var errs [6]error
+	var errs [8]error
 	o.invocations, errs[0] = m.Int64Counter(telemetry.FunctionInvocations,
 		metric.WithUnit("{invocation}"), metric.WithDescription("Requests that functions were asked to answer, by how they ended."))
 	o.duration, errs[1] = m.Float64Histogram(telemetry.FunctionDuration,
@@ -45,23 +48,51 @@ func newObserver(cfg Config) (*observer, error) {
 		metric.WithUnit("{invocation}"), metric.WithDescription("Requests that wait for their turn."))
 	o.prepare, errs[5] = m.Float64Histogram(telemetry.FunctionPrepareDuration,
 		metric.WithUnit("s"), metric.WithDescription("Time to compile a module, or to load it from the cache."))
-	if err := errors.Join(errs[:]...); err != nil {
+	o.cpu, errs[6] = m.Float64Counter(telemetry.FunctionCPU,
+		metric.WithUnit("s"), metric.WithDescription("CPU time that guests used."))
+	o.limits, errs[7] = m.Int64Counter(telemetry.FunctionLimit,
+		metric.WithUnit("{hit}"), metric.WithDescription("Limits that requests ran into."))
+	err := errors.Join(errs[:]...)
+	if err == nil {
+		o.state, err = e.observe(m)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("create instruments: %w", err)
 	}
 	return o, nil
 }
 
-// outcome is how an invocation ended: a label of few values.
-type outcome string
+// observe registers what is asked of all programs when metrics are collected.
+func (e *Engine) observe(m metric.Meter) (metric.Registration, error) {
+	circuits, err1 := m.Int64ObservableGauge(telemetry.FunctionCircuit,
+		metric.WithUnit("1"), metric.WithDescription("Whether a function keeps crashing and is not called."))
+	instances, err2 := m.Int64ObservableGauge(telemetry.FunctionInstances,
+		metric.WithUnit("{instance}"), metric.WithDescription("Instances of a function."))
+	memories, err3 := m.Int64ObservableGauge(telemetry.FunctionMemory,
+		metric.WithUnit("By"), metric.WithDescription("Linear memory of a function's instances."))
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return nil, err
+	}
+	return m.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		for _, p := range e.all() {
+			s := p.Stats()
+			open := int64(0)
+			if p.Circuit().Open {
+				open = 1
+			}
+			o.ObserveInt64(circuits, open, p.obs.labels)
+			o.ObserveInt64(instances, int64(s.Idle), p.obs.idle)
+			o.ObserveInt64(instances, int64(s.Busy), p.obs.busy)
+			o.ObserveInt64(memories, s.Memory, p.obs.labels)
+		}
+		return nil
+	}, circuits, instances, memories)
+}
 
-const (
-	succeeded  outcome = "ok"
-	timedOut   outcome = "deadline" // stopped by the wall clock
-	canceled   outcome = "canceled" // the client went away
-	crashed    outcome = "crash"    // trap, exit, fault against the ABI
-	malformed  outcome = "response" // an answer that is no HTTP response
-	overloaded outcome = "overload" // no place within the wait
-)
+// stop ends observing.
+func (o *observer) stop() {
+	_ = o.state.Unregister() // always succeeds for a registration of this meter
+}
 
 // measures are the label sets of one program, made once.
 type measures struct {
@@ -69,6 +100,9 @@ type measures struct {
 	labels metric.MeasurementOption
 	ended  map[outcome]metric.MeasurementOption
 	span   []attribute.KeyValue
+	app, function attribute.KeyValue
+	// idle and busy are labels with the state of instances.
+	idle, busy metric.MeasurementOption
 }
 
 func newMeasures(o *observer, app string, f *orlav1.Function, abi orlav1.Abi) *measures {
@@ -78,9 +112,14 @@ func newMeasures(o *observer, app string, f *orlav1.Function, abi orlav1.Abi) *m
 	}
 	labels := []attribute.KeyValue{attribute.String(telemetry.AttrApp, app), attribute.String(telemetry.AttrFunction, f.GetName())}
 	m := &measures{observer: o, labels: metric.WithAttributeSet(attribute.NewSet(labels...)), ended: make(map[outcome]metric.MeasurementOption)}
-	for _, out := range []outcome{succeeded, timedOut, canceled, crashed, malformed, overloaded} {
+	for _, out := range outcomes {
 		m.ended[out] = metric.WithAttributeSet(attribute.NewSet(append(labels[:2:2], attribute.String(telemetry.AttrOutcome, string(out)))...))
 	}
+	state := func(s string) metric.MeasurementOption {
+		return metric.WithAttributeSet(attribute.NewSet(append(labels[:2:2], attribute.String(telemetry.AttrInstanceState, s))...))
+	}
+	m.idle, m.busy = state("idle"), state("busy")
+	m.app, m.function = labels[0], labels[1]
 	m.span = append(labels[:2:2],
 		attribute.String(telemetry.AttrABI, abiName(abi)),
 		attribute.String("faas.name", app+"/"+f.GetName()),
@@ -106,10 +145,11 @@ func (m *measures) start(ctx context.Context, requestID string) (context.Context
 }
 
 // end ends what start began.
-func (m *measures) end(ctx context.Context, span trace.Span, out outcome, err error, took time.Duration) {
+func (m *measures) end(ctx context.Context, span trace.Span, out outcome, err error, took, cpu time.Duration) {
 	m.active.Add(ctx, -1, m.labels)
+	m.cpu.Add(ctx, cpu.Seconds(), m.labels)
 	m.guest.Record(ctx, took.Seconds(), m.labels)
-	span.SetAttributes(attribute.String(telemetry.AttrOutcome, string(out)))
+	span.SetAttributes(attribute.String(telemetry.AttrOutcome, string(out)), attribute.Float64(telemetry.AttrGuestCPU, float64(cpu)/1e6))
 	if err != nil {
 		span.RecordError(err)
 		span.SetStatus(codes.Error, string(out))
@@ -121,4 +161,9 @@ func (m *measures) end(ctx context.Context, span trace.Span, out outcome, err er
 func (m *measures) done(ctx context.Context, out outcome, took time.Duration) {
 	m.invocations.Add(ctx, 1, m.ended[out])
 	m.duration.Record(ctx, took.Seconds(), m.ended[out])
+}
+
+// hit counts that a limit was reached.
+func (m *measures) hit(ctx context.Context, limit string) {
+	m.limits.Add(ctx, 1, metric.WithAttributes(m.app, m.function, attribute.String(telemetry.AttrLimit, limit)))
 }

@@ -4,51 +4,83 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/tetratelabs/wazero"
+	"golang.org/x/time/rate"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/orla-edge/orla/modules"
 	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
-	"github.com/orla-edge/orla/runtime/host"
-	"github.com/orla-edge/orla/runtime/httpwasm"
-	"github.com/orla-edge/orla/runtime/wasm"
 	"github.com/orla-edge/orla/telemetry"
 )
 
+// forever is later than any instance was used.
+var forever = time.Unix(1<<40, 0)
+
 // Program is one function of a release, ready to answer. It is safe for concurrent
 // use.
+//
+// A program that nobody calls is put out of memory, and brought back from the cache of
+// compiled code by the next request.
 type Program struct {
 	engine *Engine
-	code   *code
+	app    string
 	name   string
+	module modules.Digest
+	abi    orlav1.Abi
+	key    string // of its snapshot
+	argv   []string
+	env    []string // "NAME=value"
 	limits limits
-	config wazero.ModuleConfig // environment and arguments
 	// guestConfig is what get_config of http-wasm returns.
 	guestConfig string
 	files       *tree // nil if there are none
 	gate        *gate
+	circuit     circuit
+	logRate     *rate.Limiter
 	logger      *slog.Logger
 	obs         *measures
 
-	once sync.Once // guards Close
-	err  error     // of Close
+	now  atomic.Pointer[loaded] // nil while out of memory
+	used atomic.Int64           // when, in Unix nanoseconds
+
+	mu     sync.Mutex // serialises loading, and guards the two below
+	timer  *time.Timer
+	closed bool
 }
 
-// Load prepares a function of an app: it reads, compiles and checks the module, the
-// files and the limits, and runs the initialisation of an http-wasm handler once.
-// Faults that the author can mend are [*FunctionError]s. A second program of the same
-// module shares its code. The caller closes the Program.
+// Load prepares a function of an app: it checks the module, the files and the limits,
+// rewrites and compiles the code, and runs the initialisation once. Faults that the author
+// can mend are [*FunctionError]s. Programs of the same module share its code. The caller
+// closes the Program.
 func (e *Engine) Load(ctx context.Context, app string, f *orlav1.Function) (*Program, error) {
-	p := &Program{engine: e, name: f.GetName()}
-	if err := p.load(ctx, app, f); err != nil {
-		return nil, of(f.GetName(), errors.Join(err, p.Close(ctx)))
+	p := &Program{engine: e, app: app, name: f.GetName()}
+	began := time.Now()
+	if err := p.configure(f); err != nil {
+		return nil, of(p.name, err)
 	}
+	l, err := p.load(ctx)
+	if err == nil {
+		p.abi = l.snap.code.value.abi
+		err = p.check(l)
+	}
+	if err != nil {
+		return nil, of(p.name, errors.Join(err, p.Close(ctx)))
+	}
+	p.obs = newMeasures(e.obs, app, f, p.abi)
+	e.obs.prepare.Record(ctx, time.Since(began).Seconds(), p.obs.labels)
+	e.mu.Lock()
+	e.programs[p] = struct{}{}
+	e.mu.Unlock()
+	e.crowd(ctx)
 	return p, nil
 }
 
-func (p *Program) load(ctx context.Context, app string, f *orlav1.Function) (err error) {
+// configure reads what f says.
+func (p *Program) configure(f *orlav1.Function) (err error) {
 	e := p.engine
 	if p.limits, err = limitsOf(f, e.cfg); err != nil {
 		return err
@@ -57,83 +89,190 @@ func (p *Program) load(ctx context.Context, app string, f *orlav1.Function) (err
 	if err != nil {
 		return err
 	}
-	p.config, p.guestConfig = configure(f, env), configJSON(env)
-	digest, err := modules.ParseDigest(f.GetModule())
-	if err != nil {
+	for _, v := range env {
+		p.env = append(p.env, v.name+"="+v.value)
+	}
+	p.argv, p.guestConfig = arguments(f), configJSON(env)
+	if p.module, err = modules.ParseDigest(f.GetModule()); err != nil {
 		return moduleError("%v", err)
-	}
-	began := time.Now()
-	p.code, err = e.acquire(ctx, digest, func() ([]byte, error) { return e.cfg.Blobs.Read(digest, MaxModule) })
-	if err != nil {
-		return err
-	}
-	if p.code.err != nil {
-		return p.code.err
-	}
-	if m := p.code.decl.Memory; m != nil && uint64(m.Min)*wasm.PageSize > p.limits.memory {
-		return &FunctionError{Field: "memory", Problem: tooLittle(uint64(m.Min)*wasm.PageSize, p.limits.memory)}
 	}
 	if len(f.GetFiles()) > 0 {
 		if p.files, err = newTree(f.GetFiles(), e.cfg.Blobs); err != nil {
 			return err
 		}
 	}
+	p.key = snapshotKey(p.app, f, p.limits)
 	p.gate = newGate(p.limits.concurrency, e.cfg.MaxWait)
-	p.logger = e.cfg.Logger.With(telemetry.KeyApp, app, telemetry.KeyFunction, p.name)
-	p.obs = newMeasures(e.obs, app, f, p.code.abi)
-	e.obs.prepare.Record(ctx, time.Since(began).Seconds(), p.obs.labels)
-	return p.probe(ctx)
+	p.logRate = rate.NewLimiter(rate.Limit(p.limits.logRate), p.limits.logRate)
+	p.logger = e.cfg.Logger.With(telemetry.KeyApp, p.app, telemetry.KeyFunction, p.name)
+	return nil
+}
+
+// snapshotKey is equal for functions of an app that initialise to the same state.
+func snapshotKey(app string, f *orlav1.Function, l limits) string {
+	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(&orlav1.Function{
+		Name: f.GetName(), Module: f.GetModule(), Source: f.GetSource(), Env: f.GetEnv(), Args: f.GetArgs(), Files: f.GetFiles(),
+		MemoryBytes: int64(l.memory), Limits: &orlav1.Limits{StackBytes: l.stack, TableElements: l.elements},
+	})
+	if err != nil {
+		return "" // messages of plain fields always marshal
+	}
+	return app + "\x00" + string(b)
+}
+
+// check compares what the module needs with what the function may have.
+func (p *Program) check(l *loaded) error {
+	c := l.snap.code.value
+	for _, t := range c.decl.Tables {
+		if t.Min > p.limits.elements {
+			return &FunctionError{Field: "limits", Problem: tooFewElements(t.Min, p.limits.elements)}
+		}
+	}
+	if p.limits.pooled && p.abi == orlav1.Abi_ABI_CGI {
+		return &FunctionError{Field: "isolation", Problem: "a CGI program begins anew with each request and cannot be pooled; remove isolation = \"pooled\", or build an http-wasm handler"}
+	}
+	return nil
+}
+
+// load brings the program into memory, if it is not there, and returns what the caller
+// need not drop.
+func (p *Program) load(ctx context.Context) (*loaded, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if l := p.now.Load(); l != nil {
+		return l, nil
+	}
+	if p.closed {
+		return nil, ErrClosed
+	}
+	e := p.engine
+	lease, err := e.snapshots.acquire(ctx, p.key, func(ctx context.Context) (*snapshot, error) {
+		c, err := e.acquire(ctx, p.app, p.module)
+		if err != nil {
+			return nil, err
+		}
+		if m := c.value.decl.Memory; m != nil && uint64(m.Min)<<16 > p.limits.memory {
+			err = &FunctionError{Field: "memory", Problem: tooLittle(uint64(m.Min)<<16, p.limits.memory)}
+			return nil, errors.Join(err, e.codes.release(ctx, c))
+		}
+		s, err := p.takeSnapshot(ctx, c)
+		if err != nil {
+			return nil, errors.Join(err, e.codes.release(ctx, c))
+		}
+		return s, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	l := &loaded{engine: e, lease: lease, snap: lease.value}
+	l.refs.Store(1)
+	p.used.Store(time.Now().UnixNano())
+	p.now.Store(l)
+	p.timer = time.AfterFunc(e.cfg.Idle, p.tidy)
+	return l, nil
+}
+
+// hold returns the program in memory. The caller drops it.
+func (p *Program) hold(ctx context.Context) (*loaded, error) {
+	for {
+		l := p.now.Load()
+		if l == nil {
+			var err error
+			if l, err = p.load(ctx); err != nil {
+				return nil, err
+			}
+		}
+		if l.hold() {
+			return l, nil
+		}
+	}
+}
+
+// tidy closes instances that nobody has used for a while, and in the end puts the
+// program out of memory.
+func (p *Program) tidy() {
+	ctx := context.Background()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l := p.now.Load()
+	if p.closed || l == nil {
+		return
+	}
+	idle := p.engine.cfg.Idle
+	if time.Since(time.Unix(0, p.used.Load())) > 10*idle {
+		p.unloadLocked(ctx)
+		return
+	}
+	p.engine.report(ctx, l.shrink(ctx, time.Now().Add(-idle)))
+	p.timer.Reset(idle)
+}
+
+// unloadLocked puts the program out of memory, once the requests inside have left.
+func (p *Program) unloadLocked(ctx context.Context) {
+	if l := p.now.Swap(nil); l != nil {
+		p.timer.Stop()
+		p.engine.report(ctx, l.drop(ctx))
+	}
+}
+
+// crowd puts programs out of memory that nobody uses while there are too many in it,
+// the least recently used first.
+func (e *Engine) crowd(ctx context.Context) {
+	var in []*Program
+	for _, p := range e.all() {
+		if p.now.Load() != nil {
+			in = append(in, p)
+		}
+	}
+	slices.SortFunc(in, func(a, b *Program) int { return int(a.used.Load()/1e6 - b.used.Load()/1e6) })
+	for _, p := range in[:max(0, len(in)-e.cfg.MaxLoaded)] {
+		p.mu.Lock()
+		if l := p.now.Load(); l != nil && l.busy.Load() == 0 {
+			p.unloadLocked(ctx)
+		}
+		p.mu.Unlock()
+	}
 }
 
 // ABI returns the interface that the module was found to speak.
-func (p *Program) ABI() orlav1.Abi { return p.code.abi }
+func (p *Program) ABI() orlav1.Abi { return p.abi }
 
-// Close gives the program's code back. No request may be in a handler of it, and none
+// Close gives back what the program has. No request may be in a handler of it, and none
 // may come. It is idempotent.
 func (p *Program) Close(ctx context.Context) error {
-	p.once.Do(func() {
-		if p.code != nil {
-			p.err = p.engine.release(context.WithoutCancel(ctx), p.code)
-		}
-	})
-	return p.err
-}
-
-// probe initialises one instance, so that a handler that cannot start is found at
-// deploy. A CGI program has no part that could be run without a request.
-func (p *Program) probe(ctx context.Context) error {
-	if p.code.abi != orlav1.Abi_ABI_HTTP_WASM {
+	p.engine.mu.Lock()
+	delete(p.engine.programs, p)
+	p.engine.mu.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	l := p.now.Swap(nil)
+	if l == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, p.limits.timeout, errDeadline)
-	defer cancel()
-	log := host.NewLog(ctx, p.logger)
-	out, errs := log.Stream("stdout"), log.Stream("stderr")
-	defer errs.Flush()
-	defer out.Flush()
-	last := &tail{}
-	i, err := p.instantiate(ctx, p.config.WithStdout(out).WithStderr(tee{last, errs}))
-	if err != nil {
-		return moduleError("it cannot be instantiated: %v", err)
-	}
-	err = i.initialise((&httpwasm.Call{Log: log, Config: p.guestConfig}).Context(ctx))
-	if closing := i.close(context.WithoutCancel(ctx)); err == nil && closing != nil {
-		return closing
-	}
-	if err == nil {
-		return nil
-	}
-	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, errDeadline) {
-		return cause // the caller's, not the module's
-	}
-	return moduleError("its initialisation fails: %s", initProblem(ctx, err, last.String()))
+	p.timer.Stop()
+	return l.drop(context.WithoutCancel(ctx))
 }
 
-// instantiate makes an instance for one request, with the program's files.
-func (p *Program) instantiate(ctx context.Context, cfg wazero.ModuleConfig) (*instance, error) {
-	cfg = sandbox(ctx, cfg)
-	if p.files != nil {
-		cfg = cfg.WithFSConfig(wazero.NewFSConfig().WithFSMount(p.files.mount(), "/"))
-	}
-	return p.engine.instantiate(ctx, p.code, cfg, p.limits.memory)
+// Stats is how a program is at one time.
+type Stats struct {
+	// Idle and Busy count its instances, Memory the bytes of their linear memories.
+	Idle, Busy int
+	Memory     int64
+	// Mode says how an instance becomes clean: "PAGEMAP_SCAN", "pooled", "fresh" ….
+	Mode string
+	// Loaded reports whether the program is in memory.
+	Loaded bool
 }
+
+// Stats returns how the program is now.
+func (p *Program) Stats() Stats {
+	l := p.now.Load()
+	if l == nil {
+		return Stats{Mode: p.mode(nil)}
+	}
+	return Stats{
+		Idle: int(l.kept.Load()), Busy: int(l.busy.Load()), Memory: l.bytes.Load(), Mode: p.mode(l.snap), Loaded: true,
+	}
+}
+

@@ -1,15 +1,12 @@
 package runtime
 
 import (
-	"context"
 	"crypto/rand"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"path"
-	goruntime "runtime"
 	"slices"
 	"strings"
 	"time"
@@ -48,17 +45,13 @@ func environment(f *orlav1.Function) ([]*variable, error) {
 	return env, nil
 }
 
-// configure returns what all instances of a function share.
-func configure(f *orlav1.Function, env []*variable) wazero.ModuleConfig {
+// arguments returns the function's arguments, the program's name first.
+func arguments(f *orlav1.Function) []string {
 	name := f.GetName() + ".wasm"
 	if f.GetSource() != "" {
 		name = path.Base(f.GetSource())
 	}
-	cfg := wazero.NewModuleConfig().WithArgs(append([]string{name}, f.GetArgs()...)...)
-	for _, v := range env {
-		cfg = cfg.WithEnv(v.name, v.value)
-	}
-	return cfg
+	return append([]string{name}, f.GetArgs()...)
 }
 
 // configJSON returns env as get_config of http-wasm does; "" if it is empty.
@@ -77,35 +70,70 @@ func configJSON(env []*variable) string {
 	return string(b)
 }
 
-// sandbox gives an instance what every guest has: clocks, randomness, and a sleep that
-// ends with the context. There is no network and, beside what is mounted, no file.
-func sandbox(ctx context.Context, cfg wazero.ModuleConfig) wazero.ModuleConfig {
-	return cfg.WithRandSource(rand.Reader).WithSysWalltime().WithSysNanotime().WithOsyield(goruntime.Gosched).
-		WithNanosleep(func(ns int64) {
-			t := time.NewTimer(time.Duration(ns))
-			defer t.Stop()
-			select {
-			case <-t.C:
-			case <-ctx.Done():
-			}
-		})
+// config gives an instance what every guest has: clocks, randomness, a sleep that ends
+// with the request, and streams that lead to the request that it works for. There is no
+// network and, beside what is mounted, no file.
+func (i *instance) config(argv []string) wazero.ModuleConfig {
+	cfg := wazero.NewModuleConfig().WithName("").WithStartFunctions().WithArgs(argv...).
+		WithStdin(stdin{i}).WithStdout(stdout{i}).WithStderr(stderr{i}).
+		WithRandSource(rand.Reader).WithSysWalltime().WithSysNanotime().WithNanosleep(i.sleep)
+	if i.files != nil {
+		cfg = cfg.WithFSConfig(wazero.NewFSConfig().WithFSMount(i.files, "/"))
+	}
+	return cfg
 }
 
-// initialise runs what a module's toolchain wants run before its exports are called:
-// _initialize of a reactor, or _start of a handler that was built as a command.
-func (i *instance) initialise(ctx context.Context) error {
-	for _, name := range []string{"_initialize", "_start"} {
-		if i.mod.ExportedFunction(name) != nil {
-			return i.call(ctx, name)
-		}
+// sleep waits, while the meter stands still.
+func (i *instance) sleep(ns int64) {
+	r := i.run
+	if r == nil {
+		return
 	}
-	return nil
+	r.meter.Pause()
+	defer r.meter.Resume()
+	t := time.NewTimer(time.Duration(ns))
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-r.Done():
+	}
+}
+
+// stdin, stdout and stderr are an instance's streams: those of its run.
+type (
+	stdin  struct{ i *instance }
+	stdout struct{ i *instance }
+	stderr struct{ i *instance }
+)
+
+// Read implements [io.Reader].
+func (s stdin) Read(p []byte) (int, error) {
+	if s.i.run == nil || s.i.run.stdin == nil {
+		return 0, io.EOF
+	}
+	return s.i.run.stdin.Read(p)
+}
+
+// Write implements [io.Writer].
+func (s stdout) Write(p []byte) (int, error) {
+	if s.i.run == nil || s.i.run.stdout == nil {
+		return len(p), nil
+	}
+	return s.i.run.stdout.Write(p)
+}
+
+// Write implements [io.Writer].
+func (s stderr) Write(p []byte) (int, error) {
+	if s.i.run == nil || s.i.run.stderr == nil {
+		return len(p), nil
+	}
+	return s.i.run.stderr.Write(p)
 }
 
 // initProblem words the failure of an initialisation for its author.
-func initProblem(ctx context.Context, err error, printed string) string {
+func initProblem(err error, printed string) string {
 	text := err.Error()
-	if errors.Is(context.Cause(ctx), errDeadline) {
+	if s := stopped(err); s == errDeadline || s == errCPU {
 		text = "it takes longer than the function's timeout; initialise less, or raise timeout"
 	} else if code, exited := exitCode(err); exited {
 		text = fmt.Sprintf("it exits with code %d; a handler must stay alive (in Go, build with -buildmode=c-shared)", code)

@@ -298,3 +298,14 @@ func TestFolderOfOthers(t *testing.T) {
 		t.Error("New with a file for a folder succeeded")
 	}
 }
+
+func TestSelf(t *testing.T) {
+	self, err := compile.Self()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newLab(t, compile.Config{Dir: t.TempDir(), Command: []string{self, "compile"}})
+	if got := l.ask(t, answer(9)); got != 9 || l.compiled() != 1 {
+		t.Errorf("f() = %d after %d compilations by the program itself, want 9 after 1", got, l.compiled())
+	}
+}

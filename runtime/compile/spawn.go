@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
 	"os/exec"
 	goruntime "runtime"
 	"strconv"
@@ -26,6 +27,25 @@ const (
 
 func bytesText(n int64) string { return humanize.IBytes(uint64(n)) }
 
+// running is, on Linux, the file that the process began as, also after an upgrade has
+// put another one in its place.
+const running = "/proc/self/exe"
+
+// Self returns the path of the running program, as the first word of a
+// [Config.Command]: what a node compiles with should be what it runs.
+func Self() (string, error) {
+	if goruntime.GOOS == "linux" {
+		if _, err := os.Stat(running); err == nil {
+			return running, nil
+		}
+	}
+	path, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("find the running program, to compile with it: %w", err)
+	}
+	return path, nil
+}
+
 // spawn runs a child that compiles module into stage.
 func (c *Compiler) spawn(ctx context.Context, stage string, module []byte) error {
 	late := &LimitError{What: "time", Limit: c.cfg.Timeout.String()}
@@ -37,6 +57,9 @@ func (c *Compiler) spawn(ctx context.Context, stage string, module []byte) error
 		"--stage", stage, "--engine", c.store.engine, "--size", strconv.Itoa(len(module)),
 		"--memory", strconv.FormatInt(c.cfg.Memory, 10), "--cpu", strconv.FormatInt(seconds, 10))
 	cmd := exec.CommandContext(ctx, c.cfg.Command[0], args...)
+	if cmd.Path == running {
+		cmd.Args[0] = os.Args[0] // the name that a person knows
+	}
 	cmd.Dir = stage
 	// The process that compiles what strangers wrote gets nothing that it could tell.
 	cmd.Env = []string{"GOMAXPROCS=2", "GOTRACEBACK=none"}

@@ -134,6 +134,7 @@ func TestExchangeCopiesWhatTheGuestWrites(t *testing.T) {
 		t.Fatal(err)
 	}
 	copy(guest, "after!") // the guest runs on, and its memory is unmapped in the end
+	x.Flush()
 	if got := string(w.kept[0]); got != "before" {
 		t.Errorf("the connection holds %q, want a copy of %q", got, "before")
 	}

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"strings"
 
+	"golang.org/x/time/rate"
+
 	"github.com/orla-edge/orla/telemetry"
 )
 
@@ -19,9 +21,19 @@ const (
 // Log is where the lines of one guest in one request go. It is not safe for
 // concurrent use: a guest has one thread.
 type Log struct {
+	// MaxBytes is how much of one request reaches the log; zero means no bound but
+	// MaxLines.
+	MaxBytes int64
+	// Rate bounds the lines of all requests of a function; nil means no bound.
+	Rate *rate.Limiter
+	// Dropped is told once, with the limit's name, when lines are dropped; it may be nil.
+	Dropped func(limit string)
+
 	ctx    context.Context // of the request: an io.Writer is given none
 	logger *slog.Logger
 	lines  int
+	bytes  int64
+	full   bool
 }
 
 // NewLog returns a Log that writes to logger, which carries the attributes of the
@@ -35,18 +47,31 @@ func (l *Log) Enabled(level slog.Level) bool { return l.logger.Enabled(l.ctx, le
 
 // Line logs one line. The line itself is the message: it is the guest's record.
 func (l *Log) Line(level slog.Level, stream, line string) {
-	if l.lines++; l.lines > MaxLines {
-		if l.lines == MaxLines+1 {
-			l.logger.LogAttrs(l.ctx, slog.LevelWarn, "guest printed too many lines for one request; dropping the rest",
-				slog.String(telemetry.KeyStream, stream))
-		}
-		return
-	}
 	if len(line) > MaxLine {
 		line = line[:MaxLine] + "…"
 	}
-	line = strings.ToValidUTF8(line, "\ufffd")
-	l.logger.LogAttrs(l.ctx, level, line, slog.String(telemetry.KeyStream, stream)) //nolint:sloglint // the guest's record, not ours
+	l.lines++
+	l.bytes += int64(len(line))
+	switch {
+	case l.full:
+	case l.lines > MaxLines, l.MaxBytes > 0 && l.bytes > l.MaxBytes:
+		l.drop(stream, "log", "guest printed too much for one request; dropping the rest")
+	case l.Rate != nil && !l.Rate.Allow():
+		l.drop(stream, "log_rate", "function prints more lines a second than it may; dropping the rest of this request's")
+	default:
+		line = strings.ToValidUTF8(line, "\ufffd")
+		l.logger.LogAttrs(l.ctx, level, line, slog.String(telemetry.KeyStream, stream)) //nolint:sloglint // the guest's record, not ours
+	}
+}
+
+// drop ends the request's log with a record that says why.
+func (l *Log) drop(stream, limit, message string) {
+	l.full = true
+	if l.Dropped != nil {
+		l.Dropped(limit)
+	}
+	l.logger.LogAttrs(l.ctx, slog.LevelWarn, message, //nolint:sloglint // one of two constants
+		slog.String(telemetry.KeyStream, stream), slog.String("limit", limit))
 }
 
 // Stream returns a writer that logs what it is given line by line. Flush logs what

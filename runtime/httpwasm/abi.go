@@ -26,6 +26,11 @@ const (
 	Trailers
 
 	allFeatures = BufferRequest | BufferResponse | Trailers
+
+	// ClientGone is no feature, but an answer of this host alone: it is among the bits
+	// that enable_features returns once the client has gone, so that a guest that asks
+	// now and then can give up.
+	ClientGone Feature = 1 << 31
 )
 
 const (

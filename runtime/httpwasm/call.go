@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"net/http"
 
-	"github.com/tetratelabs/wazero/api"
-
 	"github.com/orla-edge/orla/runtime/host"
 )
 
@@ -17,6 +15,17 @@ const MaxBuffer = 16 << 20
 // ErrBuffer says that a body that had to be kept is larger than [MaxBuffer].
 var ErrBuffer = errors.New("httpwasm: body too large to be buffered")
 
+// ErrNext says that the next handler has failed.
+var ErrNext = errors.New("httpwasm: the next handler failed")
+
+// Guest is an instance of a handler. An error is a trap, or the cause of the context.
+type Guest interface {
+	// HandleRequest calls the export of that name.
+	HandleRequest(ctx context.Context) (contextNext uint64, err error)
+	// HandleResponse calls the export of that name, if there is one.
+	HandleResponse(ctx context.Context, requestContext, isError uint32) error
+}
+
 // Call is one request in one guest. Exchange and Log must be set.
 type Call struct {
 	Exchange *host.Exchange
@@ -25,6 +34,8 @@ type Call struct {
 	Config string
 	// Next answers what the guest hands on; nil means with 404.
 	Next http.Handler
+	// Gone reports whether the client has gone; nil means that nobody knows.
+	Gone func() bool
 
 	features Feature
 	request  *http.Request // as the guest has changed it
@@ -51,27 +62,20 @@ func (c *Call) Context(ctx context.Context) context.Context {
 // Serve calls handle_request, then, if the guest hands on, the next handler and
 // handle_response. The context carries the deadline. An error is the guest's, or the
 // cause of the context; whether the answer has begun is for the Exchange to tell.
-func (c *Call) Serve(ctx context.Context, mod api.Module) error {
-	request := mod.ExportedFunction(HandleRequest)
-	if request == nil {
-		return fmt.Errorf("%w: it exports no %s", ErrGuest, HandleRequest)
-	}
+func (c *Call) Serve(ctx context.Context, g Guest) error {
 	c.begin()
 	ctx = c.Context(ctx)
-	res, err := request.Call(ctx)
+	res, err := g.HandleRequest(ctx)
 	if err != nil {
 		return fmt.Errorf("call %s: %w", HandleRequest, err)
 	}
-	if len(res) != 1 {
-		return fmt.Errorf("%w: %s returns no i64", ErrGuest, HandleRequest)
-	}
-	if uint32(res[0]) == 0 { // next
+	if uint32(res) == 0 { // next
 		return c.answer.finish()
 	}
 	if c.answer.begun() {
 		return fmt.Errorf("%w: it handed on a request that it had begun to answer", ErrGuest)
 	}
-	return c.next(ctx, mod, res[0]>>32)
+	return c.next(ctx, g, uint32(res>>32))
 }
 
 func (c *Call) begin() {
@@ -83,18 +87,16 @@ func (c *Call) begin() {
 }
 
 // next runs the next handler and handle_response.
-func (c *Call) next(ctx context.Context, mod api.Module, guestContext uint64) error {
+func (c *Call) next(ctx context.Context, g Guest, guestContext uint32) error {
 	w := c.answer.record(c.features)
-	err := c.serveNext(ctx, w)
+	err := c.serveNext(w)
 	c.phase = inResponse
-	failed := uint64(0)
+	failed := uint32(0)
 	if err != nil {
 		failed = 1
 	}
-	if response := mod.ExportedFunction(HandleResponse); response != nil {
-		if _, e := response.Call(ctx, guestContext, failed); e != nil {
-			return errors.Join(err, fmt.Errorf("call %s: %w", HandleResponse, e))
-		}
+	if e := g.HandleResponse(ctx, guestContext, failed); e != nil {
+		return errors.Join(err, fmt.Errorf("call %s: %w", HandleResponse, e))
 	}
 	if err != nil {
 		return err
@@ -102,17 +104,17 @@ func (c *Call) next(ctx context.Context, mod api.Module, guestContext uint64) er
 	return c.answer.finish()
 }
 
-func (c *Call) serveNext(ctx context.Context, w http.ResponseWriter) (err error) {
+func (c *Call) serveNext(w http.ResponseWriter) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("next handler panicked: %v", p)
+			err = fmt.Errorf("%w: %v", ErrNext, p)
 		}
 	}()
 	next := c.Next
 	if next == nil {
 		next = http.NotFoundHandler()
 	}
-	r := c.request.WithContext(ctx)
+	r := c.request.WithContext(c.Exchange.Request.Context()) // the deadline is the guest's alone
 	r.Body = c.body.handOn()
 	if c.body.replaced != nil {
 		r.ContentLength = int64(len(c.body.replaced))

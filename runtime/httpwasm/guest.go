@@ -27,6 +27,9 @@ func (g *guest) needRequest() {
 
 func (g *guest) enableFeatures(a []uint64) uint64 {
 	g.features |= Feature(a[0]) & allFeatures
+	if g.Gone != nil && g.Gone() {
+		return uint64(allFeatures | ClientGone)
+	}
 	return uint64(allFeatures)
 }
 

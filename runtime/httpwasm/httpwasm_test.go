@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
 	"go.uber.org/goleak"
 
@@ -62,9 +63,25 @@ func (g *guest) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer x.Close()
 	logger := slog.New(slog.NewTextHandler(&g.log, &slog.HandlerOptions{Level: slog.LevelInfo}))
 	c := &httpwasm.Call{Exchange: x, Log: host.NewLog(ctx, logger), Config: g.conf, Next: g.next}
-	if g.err = c.Serve(ctx, mod); g.err != nil && !x.Started() {
+	if g.err = c.Serve(ctx, exports{mod}); g.err != nil && !x.Started() {
 		w.WriteHeader(http.StatusBadGateway)
 	}
+}
+
+// exports calls what a module exports.
+type exports struct{ api.Module }
+
+func (e exports) HandleRequest(ctx context.Context) (uint64, error) {
+	res, err := e.ExportedFunction(httpwasm.HandleRequest).Call(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return res[0], nil
+}
+
+func (e exports) HandleResponse(ctx context.Context, requestContext, isError uint32) error {
+	_, err := e.ExportedFunction(httpwasm.HandleResponse).Call(ctx, uint64(requestContext), uint64(isError))
+	return err
 }
 
 func (g *guest) do(req *http.Request) *http.Response {
@@ -196,7 +213,7 @@ func TestInstanceKeepsState(t *testing.T) {
 		w := httptest.NewRecorder()
 		x := host.NewExchange(w, httptest.NewRequest("GET", "/count", nil))
 		c := &httpwasm.Call{Exchange: x, Log: host.NewLog(t.Context(), slog.New(slog.DiscardHandler))}
-		if err := c.Serve(t.Context(), mod); err != nil {
+		if err := c.Serve(t.Context(), exports{mod}); err != nil {
 			t.Fatal(err)
 		}
 		x.Close()

@@ -1,0 +1,39 @@
+package runtime_test
+
+import (
+	"cmp"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/orla-edge/orla/internal/guests"
+	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
+	"github.com/orla-edge/orla/runtime"
+)
+
+func goGuest(t testing.TB) []byte { return guests.Go(t, "internal/guests/handler") }
+
+func BenchmarkHandler(b *testing.B) {
+	for _, c := range []struct {
+		name, path string
+		wasm       func(testing.TB) []byte
+		isolation  orlav1.Isolation
+	}{
+		{"Go", "/long-header", goGuest, 0},
+		{"Go pooled", "/long-header", goGuest, orlav1.Isolation_ISOLATION_POOLED},
+		{"Go fresh", "/long-header", goGuest, orlav1.Isolation_ISOLATION_FRESH},
+		{"C", "", handlerGuest, 0},
+		{"CGI in C", "", cgiGuest, 0},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			h := newBench(b, runtime.Config{}).load(b, c.wasm(b), &orlav1.Function{Isolation: c.isolation}).Handler("/*", "")
+			req := httptest.NewRequest("GET", cmp.Or(c.path, "/hello"), nil)
+			for b.Loop() {
+				w := httptest.NewRecorder()
+				h.ServeHTTP(w, req)
+				if w.Code != 200 {
+					b.Fatal(w.Code, w.Body)
+				}
+			}
+		})
+	}
+}

@@ -1,7 +1,0 @@
-//go:build !unix
-
-package runtime
-
-func reserve(size int) ([]byte, error) { return make([]byte, size), nil }
-
-func unreserve([]byte) {}

@@ -1,0 +1,64 @@
+package runtime
+
+import (
+	"context"
+	"io"
+	"time"
+)
+
+// run is what one request, or the initialisation, is to the host functions: they find
+// it in the context of the call. The context ends when the guest has to.
+type run struct {
+	context.Context
+	cancel context.CancelCauseFunc
+	timer  *time.Timer
+	left   time.Duration // of the timeout, when the timer was last started
+	ticks  time.Time     // when that was
+	began  time.Time
+
+	inst   *instance
+	limits *limits
+	meter  meter
+	env    []string // of WASI: "NAME=value"
+
+	stdin          io.Reader
+	stdout, stderr io.Writer
+}
+
+// newRun returns a run with the values of ctx. The caller calls stop when it is over.
+func (p *Program) newRun(ctx context.Context, l *limits) (_ *run, stop func()) {
+	r := &run{limits: l, env: p.env, left: l.timeout, began: time.Now()}
+	r.ticks = r.began
+	r.Context, r.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
+	r.meter = meter{queue: p.engine.queue, app: p.app, most: l.cpu, ctx: r.Context}
+	r.timer = time.AfterFunc(l.timeout, func() { r.cancel(errDeadline) })
+	return r, func() { r.timer.Stop() }
+}
+
+// suspend stops the function's clock until what it returns is called.
+func (r *run) suspend() (resume func()) {
+	if r.timer.Stop() {
+		r.left -= time.Since(r.ticks)
+	}
+	return func() {
+		r.ticks = time.Now()
+		if r.Err() == nil {
+			r.timer.Reset(r.left)
+		}
+	}
+}
+
+type runKey struct{}
+
+// Value implements [context.Context].
+func (r *run) Value(key any) any {
+	if key == (runKey{}) {
+		return r
+	}
+	return r.Context.Value(key)
+}
+
+func runOf(ctx context.Context) *run {
+	r, _ := ctx.Value(runKey{}).(*run)
+	return r
+}
