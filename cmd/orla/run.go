@@ -36,6 +36,9 @@ func run(c *console, args []string) int {
 
 // report tells a command's error and returns the exit code.
 func (c *console) report(ctx context.Context, cmd *cobra.Command, err error) int {
+	if code, ok := errors.AsType[exitCode](err); ok {
+		return int(code)
+	}
 	switch {
 	case err == nil:
 		return exitDone
@@ -74,6 +77,7 @@ to app servers. What is deployed goes live at once, and goes back at once.`,
 	group(root,
 		serveCommand(c), checkCommand(c), deployCommand(c), appsCommand(c), releasesCommand(c), rollbackCommand(c),
 		routesCommand(c), logsCommand(c), moduleCommand(c), tokenCommand(c), doctorCommand(c), versionCommand(c), completionCommand(c),
+		compileCommand(c),
 	)
 	root.SetIn(c.in)
 	root.SetOut(c.out)
