@@ -48,7 +48,7 @@ func (s *Service) GetApp(_ context.Context, req *connect.Request[orlav1.GetAppRe
 	}
 	return connect.NewResponse(&orlav1.GetAppResponse{
 		App:      &orlav1.App{Head: head, Hosts: m.GetHosts(), Summary: release.Summary(m), Revision: revision},
-		Manifest: m,
+		Manifest: m, Node: s.cfg.Node, Functions: s.functions(head.GetName(), rel.GetNumber()),
 	}), nil
 }
 

@@ -36,9 +36,10 @@ type Release struct {
 	Digest   modules.Digest
 	Manifest *orlav1.Manifest
 
-	hosts map[string]*host // by host pattern
-	refs  atomic.Int64
-	free  func()
+	hosts    map[string]*host            // by host pattern
+	programs map[string]*runtime.Program // by function
+	refs     atomic.Int64
+	free     func()
 }
 
 // host is what a release serves under one of its host patterns.
@@ -75,7 +76,7 @@ func (d *Dispatcher) Build(ctx context.Context, s Spec) (_ *Release, err error) 
 	if err := b.site(); err != nil {
 		return nil, err
 	}
-	r := &Release{Name: s.Manifest.GetName(), Number: s.Number, Digest: s.Digest, Manifest: s.Manifest}
+	r := &Release{Name: s.Manifest.GetName(), Number: s.Number, Digest: s.Digest, Manifest: s.Manifest, programs: b.programs}
 	if err := b.hosts(r); err != nil {
 		return nil, err
 	}
@@ -177,7 +178,10 @@ func (b *builder) site() error {
 func (b *builder) hosts(r *Release) error {
 	m := b.spec.Manifest
 	compiled := make([]*route, len(m.GetRoutes()))
-	var problems release.Problems
+	problems := b.middleware()
+	if problems != nil {
+		return problems
+	}
 	for i, spec := range m.GetRoutes() {
 		rt, err := b.route(spec)
 		if err != nil {
@@ -219,6 +223,7 @@ func (b *builder) route(spec *orlav1.Route) (*route, error) {
 		}
 		rt.rewrite = &t
 	}
+	rt.front = b.front(rt, pattern)
 	switch target := spec.GetTarget().(type) {
 	case *orlav1.Route_Function:
 		p := b.programs[target.Function]

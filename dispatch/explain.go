@@ -45,15 +45,23 @@ func (d *Dispatcher) Explain(hostname string, req *router.Request) Explanation {
 		return e
 	}
 	e.Route = h.routes[e.Match.Index].spec
-	switch target := e.Route.GetTarget().(type) {
-	case *orlav1.Route_Redirect:
-		e.Status = int(target.Redirect.GetStatus())
-	case *orlav1.Route_Respond:
-		e.Status = int(target.Respond.GetStatus())
-	default:
-		e.Status = 0
-	}
+	e.Status = ownStatus(e.Route)
 	return e
+}
+
+// ownStatus is the status with which the node answers a route by itself; 0 if the
+// target or what stands in front of it decides.
+func ownStatus(r *orlav1.Route) int {
+	if len(r.GetMiddleware()) > 0 {
+		return 0
+	}
+	switch target := r.GetTarget().(type) {
+	case *orlav1.Route_Redirect:
+		return int(target.Redirect.GetStatus())
+	case *orlav1.Route_Respond:
+		return int(target.Respond.GetStatus())
+	}
+	return 0
 }
 
 // Routes returns the release's routes under one of its host patterns, in match

@@ -24,6 +24,7 @@ type route struct {
 	request  *changes         // nil: none
 	response *changes         // nil: none
 	handle   handler          // nil: match the rewritten path again
+	front    http.Handler     // middleware, then the rest; nil: none
 }
 
 // handler is a target. It gets the match for what it captured.
@@ -54,22 +55,32 @@ func (h *host) serve(w http.ResponseWriter, r *http.Request, rewrites int) {
 	if rt.request != nil {
 		rt.request.apply(r.Header)
 	}
-	if rt.rewrite == nil {
-		rt.handle(w, r, m)
+	if rt.rewrite != nil {
+		rewritten, err := rewrite(r, rt.rewrite.Expand(&m))
+		if err != nil {
+			info.Err = err
+			http.Error(w, "the path cannot be rewritten", http.StatusBadRequest)
+			return
+		}
+		r = rewritten
+	}
+	if rt.front != nil {
+		h.through(w, r, rt, passage{match: m, rewrites: rewrites})
 		return
 	}
-	rewritten, err := rewrite(r, rt.rewrite.Expand(&m))
+	h.proceed(w, r, rt, m, rewrites)
+}
+
+// proceed has the route's target answer, or the request matched again if it has none.
+func (h *host) proceed(w http.ResponseWriter, r *http.Request, rt *route, m router.Match, rewrites int) {
 	switch {
-	case err != nil:
-		info.Err = err
-		http.Error(w, "the path cannot be rewritten", http.StatusBadRequest)
 	case rt.handle != nil:
-		rt.handle(w, rewritten, m)
+		rt.handle(w, r, m)
 	case rewrites == maxRewrites:
-		info.Err = fmt.Errorf("dispatch: rewritten %d times, last by %s", rewrites, rt.pattern)
+		telemetry.RequestFrom(r.Context()).Err = fmt.Errorf("dispatch: rewritten %d times, last by %s", rewrites, rt.pattern)
 		http.Error(w, "the request is rewritten in a loop", http.StatusLoopDetected)
 	default:
-		h.serve(w, rewritten, rewrites+1)
+		h.serve(w, r, rewrites+1)
 	}
 }
 
