@@ -52,6 +52,9 @@ type Config struct {
 	Output io.Writer
 	// Version of the binary.
 	Version string
+	// CompileCommand is the command line of the child that compiles modules, within
+	// limits: this program's own. Empty means in this process, without limits.
+	CompileCommand []string
 	// DrainDelay is how long a stopping node still accepts connections after
 	// /readyz has turned false, for load balancers to notice. Zero means none.
 	DrainDelay time.Duration
@@ -136,6 +139,7 @@ func (n *Node) open(ctx context.Context) (err error) {
 	if n.engine, err = runtime.New(ctx, runtime.Config{
 		CacheDir: filepath.Join(n.cfg.Data, "cache", "wasm"), Blobs: n.blobs, Logger: n.log,
 		Tracer: n.telemetry.TracerProvider(), Meter: n.telemetry.MeterProvider(),
+		CompileCommand: n.cfg.CompileCommand,
 	}); err != nil {
 		return err
 	}

@@ -30,3 +30,9 @@ func compileCommand(c *console) *cobra.Command {
 		},
 	}
 }
+
+// compiler returns how to run this program's compile command.
+func compiler() ([]string, error) {
+	self, err := compile.Self()
+	return []string{self, compilerName}, err
+}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"io"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -33,7 +32,7 @@ func TestCompileChild(t *testing.T) {
 }
 
 func TestCompileByHand(t *testing.T) {
-	for _, args := range [][]string{{}, {"--help"}, {"file.wasm"}, {"--stage", filepath.Join(os.TempDir(), "x")}} {
+	for _, args := range [][]string{{}, {"--help"}, {"file.wasm"}, {"--stage", filepath.Join(t.TempDir(), "x")}} {
 		var told strings.Builder
 		c := &console{in: strings.NewReader(""), out: io.Discard, err: &told, env: func(string) (string, bool) { return "", false }}
 		if code := run(c, append([]string{compilerName}, args...)); code != exitFailed || told.Len() == 0 {

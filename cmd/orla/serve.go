@@ -57,8 +57,12 @@ func given(flags *pflag.FlagSet) map[string]string {
 }
 
 func (c *console) serve(ctx context.Context, s settings.Serve) error {
+	command, err := compiler()
+	if err != nil {
+		return err
+	}
 	return node.Run(ctx, node.Config{
 		HTTP: s.HTTP, HTTPS: s.HTTPS, Admin: s.Admin, Data: s.Data, Name: s.Node, TLS: s.TLS,
-		LogFormat: s.LogFormat, LogLevel: s.LogLevel, Output: c.err, Version: buildVersion(),
+		LogFormat: s.LogFormat, LogLevel: s.LogLevel, Output: c.err, Version: buildVersion(), CompileCommand: command,
 	})
 }
