@@ -1,7 +1,8 @@
 // Package guests builds the WebAssembly modules that tests run: in Go with the
-// toolchain of the test itself, in C with zig, in Python with a packaged CPython, the
-// last two from the npm packages that make deps installs beside this file. What was
-// built once is taken from the user's cache directory.
+// toolchain of the test itself, in Rust with a rustc that make deps finds or installs,
+// in C with zig, in AssemblyScript, in Python with a packaged CPython, the last three
+// from the npm packages that make deps installs beside this file. What was built once
+// is taken from the user's cache directory.
 package guests
 
 import (
