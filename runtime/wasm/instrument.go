@@ -1,10 +1,12 @@
 package wasm
 
+import "math"
+
 // Costs of code that runs less often than its point, up to which it is charged there
 // all the same: of one such piece, and of all of a point. Where the fuel is in a local
 // a charge costs less than where it is in the global.
 const (
-	armInLocal, armsInLocal   = 4, 24
+	armInLocal, armsInLocal   = 8, 32
 	armInGlobal, armsInGlobal = 16, 64
 )
 
@@ -94,7 +96,8 @@ func (r *rewriter) callee(e edit) *function {
 
 // entry charges for the function's first code, takes its frame off the stack, and
 // checks both. A call of bounded weight need not check: who calls it will. Nor need
-// one that comes to a loop at once.
+// one that comes to a loop at once, as every function that Go compiles does: there the
+// sign of the stack goes into the fuel, and the loop's check sees it.
 func (r *rewriter) entry() {
 	if r.f.recursive {
 		r.adjust(r.stack, opI64Sub, int64(r.f.frame))
@@ -104,6 +107,12 @@ func (r *rewriter) entry() {
 	}
 	r.charge(int64(r.s.points[r.f.points.from].cost) + 2)
 	switch {
+	case r.f.leads && r.f.recursive:
+		r.index(opLocalGet, r.local)
+		r.index(opGlobalGet, r.stack)
+		r.i64(math.MinInt64)
+		r.raw(opI64And, opI64Or)
+		r.index(opLocalSet, r.local)
 	case r.f.recursive:
 		r.check(true)
 	case !r.f.leads && (r.f.weight > quietWeight || r.dense):
@@ -131,6 +140,9 @@ func (r *rewriter) charge(cost int64) {
 }
 
 // check visits the host if the fuel, or the stack if that is checked too, is below zero.
+// The usual case has an arm of its own, which is empty and comes first: the engine's
+// register allocator goes on after the join with what the first arm had in registers,
+// and after a call that is nothing.
 func (r *rewriter) check(stack bool) {
 	if r.f.loops {
 		r.index(opLocalGet, r.local)
@@ -142,7 +154,7 @@ func (r *rewriter) check(stack bool) {
 		r.raw(opI64Or)
 	}
 	r.i64(0)
-	r.raw(opI64LtS, opIf, typeNone)
+	r.raw(opI64GeS, opIf, typeNone, opElse)
 	r.store()
 	r.index(opCall, r.visit)
 	r.load()

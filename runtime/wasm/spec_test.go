@@ -47,11 +47,11 @@ func (v specValue) words() []uint64 {
 	lanes, ok := v.Value.([]any)
 	if !ok {
 		s, _ := v.Value.(string)
-		if n := number(s, v.Type); v.Type == "externref" && s != "null" {
-			return []uint64{n + 1}
-		} else {
-			return []uint64{n}
+		n := number(s, v.Type)
+		if v.Type == "externref" && s != "null" { // wazero's null is 0
+			n++
 		}
+		return []uint64{n}
 	}
 	words := make([]uint64, 2)
 	width := 128 / len(lanes)
