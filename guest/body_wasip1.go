@@ -9,6 +9,7 @@ import (
 // body is the request's body, read from the host as the handler asks.
 type body struct {
 	request *http.Request
+	ctx     *requestContext
 	eof     bool
 	closed  bool
 }
@@ -25,6 +26,7 @@ func (b *body) Read(p []byte) (int, error) {
 	case len(p) == 0:
 		return 0, nil
 	}
+	b.ctx.passing()
 	r := hostRead(kindRequest, ptr(p), uint32(len(p)))
 	n := int(uint32(r))
 	if r>>32 == 0 {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -24,19 +25,30 @@ import (
 // node serves the test guest as a node does, and collects its log.
 type node struct {
 	*httptest.Server
-	mu  sync.Mutex // guards log
-	log bytes.Buffer
+	mu      sync.Mutex // guards log
+	log     bytes.Buffer
+	written chan struct{} // a line was logged
 }
 
 func (n *node) Write(p []byte) (int, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	select {
+	case n.written <- struct{}{}:
+	default:
+	}
 	return n.log.Write(p)
+}
+
+func (n *node) logged(s string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return strings.Contains(n.log.String(), s)
 }
 
 func newNode(t *testing.T) *node {
 	t.Helper()
-	n, store := new(node), guests.NewStore(t)
+	n, store := &node{written: make(chan struct{}, 1)}, guests.NewStore(t)
 	ctx := context.WithoutCancel(t.Context())
 	e, err := runtime.New(ctx, runtime.Config{
 		Blobs: store, CacheDir: guests.CompileCache(t), Logger: slog.New(slog.NewTextHandler(n, &slog.HandlerOptions{Level: slog.LevelInfo})),
@@ -85,6 +97,7 @@ func TestHandler(t *testing.T) {
 	t.Run("failures", func(t *testing.T) { testFailures(t, n) })
 	t.Run("trailers", func(t *testing.T) { testTrailers(t, n) })
 	t.Run("log", func(t *testing.T) { testLog(t, n) })
+	t.Run("context", func(t *testing.T) { testContext(t, n) })
 }
 
 func testRequest(t *testing.T, n *node) {
@@ -186,6 +199,35 @@ func testLog(t *testing.T, n *node) {
 	}
 	if strings.Contains(n.log.String(), "debug a=1") {
 		t.Error("a level that the node does not log was sent")
+	}
+}
+
+// testContext goes away while the handler waits for that.
+func testContext(t *testing.T, n *node) {
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
+	req, err := http.NewRequestWithContext(ctx, "GET", n.URL+"/wait", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := n.Client().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if _, err := io.ReadFull(resp.Body, make([]byte, len("begun"))); err != nil {
+		t.Fatal(err)
+	}
+	leave()
+	const want = `msg="the wait is over err=\"context canceled\""`
+	limit, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for !n.logged(want) {
+		select {
+		case <-n.written:
+		case <-limit.Done():
+			t.Fatal("the handler was not told")
+		}
 	}
 }
 

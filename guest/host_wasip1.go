@@ -50,7 +50,13 @@ const (
 	kindResponseTrailers = 3
 
 	featureTrailers = 4
+	// clientHasGone is no feature: Orla sets it once the client has gone, and other hosts
+	// never do.
+	clientHasGone = 1 << 31
 )
+
+// clientGone asks the host whether the client has gone.
+func clientGone() bool { return hostEnableFeatures(0)&clientHasGone != 0 }
 
 func ptr(b []byte) unsafe.Pointer    { return unsafe.Pointer(unsafe.SliceData(b)) }
 func strPtr(s string) unsafe.Pointer { return unsafe.Pointer(unsafe.StringData(s)) }

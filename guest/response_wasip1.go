@@ -13,6 +13,7 @@ const bufferSize = 4096
 
 // response is the [http.ResponseWriter] of the one request of this instance.
 type response struct {
+	ctx     *requestContext
 	header  http.Header
 	head    bool // the request is a HEAD
 	status  int  // 0 until WriteHeader
@@ -30,10 +31,12 @@ var (
 	} = (*response)(nil)
 )
 
-func newResponse() *response { return &response{header: make(http.Header)} }
+func newResponse(ctx *requestContext) *response {
+	return &response{ctx: ctx, header: make(http.Header)}
+}
 
 // reset forgets what was not sent.
-func (w *response) reset() { *w = response{header: make(http.Header), head: w.head} }
+func (w *response) reset() { *w = response{ctx: w.ctx, header: make(http.Header), head: w.head} }
 
 // Header implements [http.ResponseWriter].
 func (w *response) Header() http.Header { return w.header }
@@ -56,6 +59,7 @@ func (w *response) Write(p []byte) (int, error) {
 	if w.status == http.StatusNoContent || w.status == http.StatusNotModified {
 		return 0, http.ErrBodyNotAllowed
 	}
+	w.ctx.passing()
 	w.written += int64(len(p))
 	if len(w.buf)+len(p) <= bufferSize {
 		w.buf = append(w.buf, p...)
@@ -99,6 +103,7 @@ func (w *response) declared() int64 {
 func (w *response) Flush() {
 	w.begin(nil)
 	w.send()
+	w.ctx.passing()
 	hostWrite(kindResponse, nil, 0) // Orla sends at once what it holds; other hosts ignore it
 }
 

@@ -1,7 +1,6 @@
 package guest
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -24,9 +23,9 @@ func serve() {
 		hostStatus(http.StatusInternalServerError)
 		return
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	w := newResponse()
+	ctx := newRequestContext(clientGone)
+	defer ctx.cancel()
+	w := newResponse(ctx)
 	r, err := newRequest(ctx)
 	if err != nil {
 		logLine(levelError, "guest: request: "+err.Error())
@@ -63,7 +62,7 @@ func call(w *response, r *http.Request) {
 }
 
 // newRequest makes the request as a server of net/http would.
-func newRequest(ctx context.Context) (*http.Request, error) {
+func newRequest(ctx *requestContext) (*http.Request, error) {
 	uri := text(hostURI)
 	u, err := url.ParseRequestURI(uri)
 	if err != nil {
@@ -87,7 +86,7 @@ func newRequest(ctx context.Context) (*http.Request, error) {
 			return nil, fmt.Errorf("Content-Length %q", n)
 		}
 	}
-	b := &body{request: r}
+	b := &body{request: r, ctx: ctx}
 	// The host passes no Transfer-Encoding: whether there is a body of unknown length
 	// shows when it is read.
 	if r.Body = b; r.ContentLength == 0 {

@@ -47,6 +47,12 @@ func answers(mux *http.ServeMux) {
 		case <-r.Context().Done():
 		}
 	})
+	mux.HandleFunc("/wait", func(w http.ResponseWriter, r *http.Request) {
+		write(w, "begun")
+		flush(w)
+		<-r.Context().Done()
+		slog.New(guest.LogHandler()).Info("the wait is over", "err", r.Context().Err())
+	})
 	mux.HandleFunc("/big", func(w http.ResponseWriter, _ *http.Request) {
 		for range 100 {
 			write(w, strings.Repeat("x", 10_000))

@@ -38,5 +38,5 @@ func leak(w http.ResponseWriter, r *http.Request) {
 	if inHeap+len(secret) <= limit {
 		kept[requests] = []byte(secret)
 	}
-	fmt.Fprintf(w, "n=%d seen=%d", requests, max(inData, inHeap))
+	_, _ = fmt.Fprintf(w, "n=%d seen=%d", requests, max(inData, inHeap))
 }
