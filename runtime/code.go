@@ -99,7 +99,7 @@ func taints(module, name string) uint64 {
 	case module != wasi:
 	case name == "fd_close":
 		return given
-	case name == "fd_renumber", name == "fd_fdstat_set_flags":
+	case name == "fd_renumber":
 		return always
 	}
 	return 0

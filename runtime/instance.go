@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"time"
 
 	"github.com/tetratelabs/wazero"
@@ -143,13 +144,34 @@ func (i *instance) reset(s *snapshot) error {
 	case i.files != nil && i.files.open.Load() != 0:
 		return errors.New("the guest has left files open")
 	}
+	grown := i.mem.Size() > s.image.Size()
 	if err := i.mem.Reset(i.run.meter.faulted); err != nil {
 		return err
+	}
+	if grown {
+		if err := shrink(i.mod.Memory(), s.image.Size()); err != nil {
+			return err
+		}
 	}
 	for n, g := range i.globals {
 		g.Set(s.globals[n])
 	}
 	return nil
+}
+
+// shrink makes the engine's view of a memory size bytes long. The engine has no way to,
+// but asks the allocator again when a memory grows: its view is cut to one page less,
+// and then grows by that page.
+func shrink(m api.Memory, size uint64) error {
+	if v := reflect.ValueOf(m); size >= wasm.PageSize && v.Kind() == reflect.Pointer && v.Elem().Kind() == reflect.Struct {
+		if buffer := v.Elem().FieldByName("Buffer"); buffer.IsValid() && buffer.CanSet() && buffer.Type() == reflect.TypeFor[[]byte]() {
+			buffer.SetBytes(buffer.Bytes()[:size-wasm.PageSize])
+			if _, ok := m.Grow(1); ok && uint64(m.Size()) == size {
+				return nil
+			}
+		}
+	}
+	return errors.New("the memory has grown, and the engine cannot shrink it")
 }
 
 // call runs f in a segment of the meter.

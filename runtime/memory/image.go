@@ -57,12 +57,12 @@ func (i *Image) drop() {
 	}
 }
 
-// restore copies the bytes of r into space.
+// restore makes the bytes of r in space those of the image, and zeros beyond its end.
 func (i *Image) restore(space []byte, r run) {
 	for at := r.from; at < r.to; {
 		end := at + pageSize
-		blank := i.blank[at/pageSize]
-		for end < r.to && i.blank[end/pageSize] == blank {
+		blank := i.isBlank(at)
+		for end < r.to && i.isBlank(end) == blank {
 			end += pageSize
 		}
 		if blank {
@@ -73,6 +73,8 @@ func (i *Image) restore(space []byte, r run) {
 		at = end
 	}
 }
+
+func (i *Image) isBlank(at uint64) bool { return at >= i.size || i.blank[at/pageSize] }
 
 func isZero(page []byte) bool {
 	for len(page) >= 8 {

@@ -5,10 +5,6 @@ import (
 	"fmt"
 )
 
-// ErrGrown is returned by [Memory.Reset] for a memory that is larger than its image: a
-// linear memory cannot shrink.
-var ErrGrown = errors.New("memory: it has grown beyond its image")
-
 // ErrUnsupported is returned by [Memory.Reset] where the system offers no way.
 var ErrUnsupported = errors.New("memory: this system has no way to reset a memory")
 
@@ -22,6 +18,7 @@ type Memory struct {
 
 	space   []byte // nil before the first Reallocate, and after Free
 	size    uint64 // as of the last Reallocate
+	high    uint64 // the largest size since the last time that all pages were given back
 	taken   int64  // of the budget
 	refused bool
 
@@ -71,7 +68,7 @@ func (m *Memory) Reallocate(size uint64) []byte {
 		}
 		m.space = space
 	}
-	m.size = max(m.size, size)
+	m.size, m.high = size, max(m.high, size)
 	return m.space[:size:size]
 }
 
@@ -90,7 +87,7 @@ func (m *Memory) take(size uint64) bool {
 // Free gives the memory back. It may be called again.
 func (m *Memory) Free() {
 	m.budget.give(m.taken)
-	m.taken, m.size, m.private = 0, 0, nil
+	m.taken, m.size, m.high, m.private = 0, 0, 0, nil
 	if m.space != nil {
 		unreserve(m.space)
 		m.space = nil
@@ -105,38 +102,42 @@ func (m *Memory) Free() {
 // reset; a memory with more gives them all to the kernel and begins anew.
 const maxPrivate = 2 << 20
 
-// Reset makes the memory equal to its image. The caller says with faulted whether the
-// kernel may have given the memory a page since the last Reset, as page faults of the
+// Reset makes the memory equal to its image, also in size; whoever has the bytes of a
+// larger one must ask for them again, by Reallocate. The caller says with faulted whether
+// the kernel may have given the memory a page since the last Reset, as page faults of the
 // threads that have written to it tell; if not, nothing but pages that were private
 // then can differ now, and the kernel need not be asked.
 func (m *Memory) Reset(faulted bool) error {
 	m.refused = false
-	switch {
-	case m.image == nil || m.space == nil:
+	if m.image == nil || m.space == nil {
 		return ErrUnsupported
-	case m.size > m.image.size:
-		return ErrGrown
 	}
 	if faulted {
-		runs, err := m.tracker.dirty(m.space[:m.size], m.private[:0])
+		runs, err := m.tracker.dirty(m.space[:m.high], m.private[:0])
 		if err != nil {
 			return err
 		}
 		m.private = runs
 	}
-	total := uint64(0)
-	for _, r := range m.private {
-		total += r.to - r.from
-	}
-	if total > maxPrivate {
-		m.private = m.private[:0]
-		if err := discard(m.space[:m.size]); err != nil {
-			return fmt.Errorf("discard pages: %w", err)
-		}
-		return nil
+	m.size = m.image.size
+	if m.Private() > maxPrivate {
+		return m.discard()
 	}
 	for _, r := range m.private {
 		m.image.restore(m.space, r)
+	}
+	return nil
+}
+
+// discard gives all pages back to the kernel.
+func (m *Memory) discard() error {
+	if err := discard(m.space[:m.high]); err != nil {
+		return fmt.Errorf("discard pages: %w", err)
+	}
+	m.private, m.high = m.private[:0], m.size
+	if over := m.taken - int64(m.size); over > 0 {
+		m.budget.give(over)
+		m.taken -= over
 	}
 	return nil
 }

@@ -129,8 +129,14 @@ func TestGrowing(t *testing.T) {
 	if !m.Refused() {
 		t.Error("Refused is false after a refusal")
 	}
-	if err := m.Reset(true); !errors.Is(err, ErrGrown) {
-		t.Errorf("Reset of a grown memory: %v, want ErrGrown", err)
+	for _, faulted := range []bool{true, false} {
+		m.Bytes()[3*mib] = 7
+		if err := m.Reset(faulted); err != nil || m.Size() != mib {
+			t.Errorf("Reset of a grown memory: %v, %d bytes, want the image's", err, m.Size())
+		}
+		if b := m.Reallocate(4 * mib); b[3*mib] != 0 {
+			t.Error("a write beyond the image is left after Reset")
+		}
 	}
 	other := New(nil, 4*mib, budget)
 	if other.Reallocate(3*mib) != nil {
@@ -141,6 +147,10 @@ func TestGrowing(t *testing.T) {
 	}
 	if err := other.Reset(true); !errors.Is(err, ErrUnsupported) {
 		t.Errorf("Reset without an image: %v", err)
+	}
+	clear(m.Bytes()[mib : 4*mib]) // every page is touched
+	if err := m.Reset(true); err != nil || budget.Used() != 3*mib {
+		t.Errorf("Reset of many pages: %v, %d bytes of the budget taken, want those of the image and of the other", err, budget.Used())
 	}
 	m.Free()
 	m.Free()
