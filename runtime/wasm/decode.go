@@ -58,6 +58,14 @@ func (d *decoder) bytes(n uint32) []byte {
 
 // u32 reads an unsigned LEB128 of at most 32 bits (core specification, 5.2.2).
 func (d *decoder) u32() uint32 {
+	if d.at < len(d.b) && d.b[d.at] < 0x80 { // small enough to be inlined
+		d.at++
+		return uint32(d.b[d.at-1])
+	}
+	return d.longU32()
+}
+
+func (d *decoder) longU32() uint32 {
 	var v uint64
 	for shift := 0; shift < 35; shift += 7 {
 		c := d.byte()

@@ -22,10 +22,10 @@ type rewriter struct {
 	dense bool   // check at every point
 }
 
-// function returns f's entry in the code section.
+// function returns f's entry in the code section, which is good until the next call.
 func (w *writer) function(f *function) []byte {
 	r := &rewriter{writer: w, f: f, local: f.variables, wrap: !f.cheap && (f.loops || f.recursive)}
-	r.b = make([]byte, 0, len(f.locals.b)+len(f.body)+len(f.body)/4+128)
+	r.b = w.scratch[:0]
 	groups := f.groups
 	if f.loops {
 		groups++
@@ -53,6 +53,7 @@ func (w *writer) function(f *function) []byte {
 		r.exit()
 		r.raw(opEnd)
 	}
+	w.scratch = r.b
 	return r.b
 }
 

@@ -14,7 +14,8 @@ const (
 	// FuelGlobal is an i64 that counts down with the work done, about one for a simple
 	// instruction. While a function runs its latest value may be in that function only:
 	// it is right in a call of the host and after a call of the guest has returned,
-	// and may be too high after a trap.
+	// and may be too high after a trap. In a visit for want of stack its sign bit may
+	// have been set: below -1<<62 it is 1<<63 too low.
 	FuelGlobal = Reserved + "fuel"
 	// StackGlobal is an i64, the bytes of native stack that are left.
 	StackGlobal = Reserved + "stack"

@@ -37,8 +37,16 @@ const dead = 0 // the point of code that never runs
 
 // scan reads all functions of m.
 func scan(m *layout) (*scanned, error) {
-	s := &scanner{m: m, scanned: &scanned{points: make([]point, 1), helpers: helpers{ids: map[string]int{}}}}
-	s.functions = make([]function, len(m.bodies))
+	size := 0
+	for _, b := range m.bodies {
+		size += len(b)
+	}
+	s := &scanner{m: m, scanned: &scanned{
+		functions: make([]function, len(m.bodies)),
+		edits:     make([]edit, 0, size/12),
+		points:    make([]point, 1, size/24+1),
+		helpers:   helpers{ids: map[string]int{}},
+	}}
 	for i, b := range m.bodies {
 		s.f = &s.functions[i]
 		s.f.typ = &m.types[m.funcs[i]]

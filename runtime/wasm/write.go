@@ -13,6 +13,8 @@ type writer struct {
 	funcs code // entries of the function section
 	bodys code // entries of the code section
 	count int  // of both
+
+	scratch []byte
 }
 
 // write returns the rewritten module. size is the original's.
@@ -23,7 +25,7 @@ func write(m *layout, s *scanned, r Rules, size int) []byte {
 	}
 	w.firstHelper = uint32(m.functions()+1) + uint32(len(m.imports))
 	visitType := m.typeID(nil, nil)
-	w.bodys.b = make([]byte, 0, size+size/4)
+	w.bodys.b = make([]byte, 0, size+size/3+4096)
 	for i := range s.functions {
 		w.add(m.funcs[i], w.function(&s.functions[i]))
 	}
