@@ -1,9 +1,6 @@
 package guest
 
-import (
-	"net/http"
-	"runtime"
-)
+import "net/http"
 
 // handler is what Handle was given.
 var handler http.Handler
@@ -18,7 +15,5 @@ func Handle(h http.Handler) {
 		panic("guest: Handle called twice")
 	}
 	handler = h
-	// Orla keeps the memory as it is now and begins each request with it: without the
-	// garbage of the initialisation, and as far from the next collection as can be.
-	runtime.GC()
+	warm()
 }

@@ -61,30 +61,39 @@ func clientGone() bool { return hostEnableFeatures(0)&clientHasGone != 0 }
 func ptr(b []byte) unsafe.Pointer    { return unsafe.Pointer(unsafe.SliceData(b)) }
 func strPtr(s string) unsafe.Pointer { return unsafe.Pointer(unsafe.StringData(s)) }
 
+// scratch is what the host writes into: a guest has one thread, and what is kept is
+// copied at once.
+var scratch = make([]byte, 4096)
+
+// room returns a buffer of n bytes.
+func room(n int) []byte {
+	if n > len(scratch) {
+		return make([]byte, n)
+	}
+	return scratch
+}
+
 // text returns a field that the host writes into a buffer. The host says how long it
 // is; if that is more than there was room for, it has written nothing.
 func text(get func(unsafe.Pointer, uint32) uint32) string {
-	buf := make([]byte, 256)
-	for {
-		n := get(ptr(buf), uint32(len(buf)))
-		if int(n) <= len(buf) {
+	for buf := scratch; ; {
+		n := int(get(ptr(buf), uint32(len(buf))))
+		if n <= len(buf) {
 			return string(buf[:n])
 		}
-		buf = make([]byte, n)
+		buf = room(n)
 	}
 }
 
 // list returns strings that the host writes into a buffer, each with a NUL after it.
 func list(get func(unsafe.Pointer, uint32) uint64) []string {
-	buf := make([]byte, 1024)
-	for {
+	for buf := scratch; ; {
 		r := get(ptr(buf), uint32(len(buf)))
 		count, size := int(r>>32), int(uint32(r))
-		if size > len(buf) {
-			buf = make([]byte, size)
-			continue
+		if size <= len(buf) {
+			return splitNUL(string(buf[:size]), count)
 		}
-		return splitNUL(string(buf[:size]), count)
+		buf = room(size)
 	}
 }
 

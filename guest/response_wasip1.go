@@ -160,7 +160,10 @@ func (w *response) measure() {
 // trailers sends the fields that the header announced as "Trailer", and those that were
 // set with [http.TrailerPrefix].
 func (w *response) trailers() {
-	announced := strings.Split(strings.Join(w.snap["Trailer"], ","), ",")
+	var announced []string
+	if names := w.snap["Trailer"]; len(names) > 0 {
+		announced = strings.Split(strings.Join(names, ","), ",")
+	}
 	for i, name := range announced {
 		announced[i] = http.CanonicalHeaderKey(strings.TrimSpace(name))
 	}
@@ -182,5 +185,8 @@ func (w *response) trailers() {
 
 // clean replaces line ends, as net/http does.
 func clean(v string) string {
+	if !strings.ContainsAny(v, "\r\n") {
+		return v
+	}
 	return strings.NewReplacer("\n", " ", "\r", " ").Replace(v)
 }
