@@ -43,21 +43,18 @@ func str(s string) string { return leb(len(s)) + s }
 func vec(items []string) string { return leb(len(items)) + strings.Join(items, "") }
 
 func i32(n int64) string { return "\x41" + sleb(n) }
-func i64(n int64) string { return "\x42" + sleb(n) }
 
-// exportFunc, exportMemory … are entries of the export section.
+// exportFunc and importFunc are entries of the export and the import section.
 func exportFunc(name string, i int) string { return str(name) + "\x00" + leb(i) }
+
 func importFunc(module, name string, typ int) string {
 	return str(module) + str(name) + "\x00" + leb(typ)
 }
 
 const (
-	void   = "\x00\x00"                   // () → ()
-	toI32  = "\x00\x01\x7f"               // () → i32
-	i32s   = "\x01\x7f\x01\x7f"           // i32 → i32
-	take3  = "\x03\x7f\x7f\x7f\x00"       // i32 i32 i32 → ()
-	memory = str1 + "memory" + "\x02\x00" // export of memory 0
-	str1   = "\x06"
+	void  = "\x00\x00"             // () → ()
+	i32s  = "\x01\x7f\x01\x7f"     // i32 → i32
+	take3 = "\x03\x7f\x7f\x7f\x00" // i32 i32 i32 → ()
 )
 
 func (m module) bytes() []byte {

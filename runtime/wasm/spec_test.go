@@ -209,14 +209,20 @@ func (c *tally) add(what string) {
 	c.counts[what]++
 }
 
-func specScripts(t *testing.T) (files []string, host []byte) {
+// specDir returns the folder of the specification's tests in wazero's module.
+func specDir(t testing.TB) string {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "github.com/tetratelabs/wazero").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := filepath.Join(strings.TrimSpace(string(out)), "internal/integration_test/spectest")
-	files, err = filepath.Glob(filepath.Join(dir, "v[12]/testdata/*.json"))
+	return filepath.Join(strings.TrimSpace(string(out)), "internal/integration_test/spectest")
+}
+
+func specScripts(t *testing.T) (files []string, host []byte) {
+	t.Helper()
+	dir := specDir(t)
+	files, err := filepath.Glob(filepath.Join(dir, "v[12]/testdata/*.json"))
 	if err != nil || len(files) < 200 {
 		t.Fatalf("%d scripts in %s, %v", len(files), dir, err)
 	}
