@@ -24,9 +24,6 @@ func inits() []Module {
 		})},
 		{"memory.fill in the start function", guest(two(forever(fill(16))), start, withPages(16*pagesPerMiB))},
 		{"data out of bounds", guest([]function{answer()}, func(m *module) { m.data = [][]byte{outside} })},
-		{"elements out of bounds", guest([]function{answer()}, withTable(1, 1), func(m *module) {
-			m.elems = [][]byte{cat([]byte{0}, const32(1), end, vec(u(0)))}
-		})},
 		{"request asked for in _initialize", guest(two(const32(0), const32(64), call(0), drop), method, initialize)},
 	}
 	var list []Module
