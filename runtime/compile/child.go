@@ -14,11 +14,10 @@ import (
 	"time"
 )
 
-// What a child's exit code says. exitCrash is Go's own.
+// What a child's exit code says. 2 is Go's own, of a crash.
 const (
 	exitDone    = 0
 	exitFailed  = 1
-	exitCrash   = 2
 	exitInvalid = 10
 	exitMemory  = 11
 	exitCPU     = 12

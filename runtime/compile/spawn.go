@@ -103,7 +103,7 @@ func (c *Compiler) verdict(cmd *exec.Cmd, seconds int64, words string) error {
 	switch code := state.ExitCode(); {
 	case code == exitInvalid:
 		return &invalidError{words}
-	case code == exitMemory, code == exitCrash && ranOut(words):
+	case code == exitMemory, code > 0 && ranOut(words):
 		return &LimitError{What: "memory", Limit: bytesText(c.cfg.Memory)}
 	case code == exitCPU, code < 0 && exhausted:
 		return &LimitError{What: "cpu", Limit: limit.String()}
