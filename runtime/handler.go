@@ -22,9 +22,13 @@ import (
 	"github.com/orla-edge/orla/telemetry"
 )
 
-// grace is how long a guest that has asked whether its client has gone may go on when
-// it has.
-const grace = time.Second
+const (
+	// grace is how long a guest that asks whether its client has gone may go on when it
+	// has.
+	grace = time.Second
+	// heed is how long a guest has to ask.
+	heed = 100 * time.Millisecond
+)
 
 // Handler returns what answers the requests of one route: pattern is the route's
 // ("/api/*"), scriptName its literal part ("/api", or "" for "/*").
@@ -145,7 +149,7 @@ func (h *handler) run(ctx context.Context, x *host.Exchange, id string, l *loade
 		err = errors.Join(err, h.giveBack(ctx, l, i, err))
 	}()
 	i.enter(r)
-	var gone client
+	gone := client{heeds: h.abi == orlav1.Abi_ABI_HTTP_WASM}
 	defer r.follow(ctx, x, &gone)()
 	defer stop()
 	x.Clock = &r.meter
@@ -188,8 +192,10 @@ func (p *Program) giveBack(ctx context.Context, l *loaded, i *instance, failed e
 		why = errFresh
 	case !p.limits.pooled:
 		why = i.reset(l.snap)
-	case i.spoiled || i.mem.Size() > p.limits.memory/4*3:
+	case i.mem.Size() > p.limits.memory/4*3:
 		why = errFresh
+	case failed == nil:
+		i.unwind()
 	}
 	i.run, i.idle = nil, time.Now()
 	if why == nil {
@@ -203,7 +209,10 @@ func (p *Program) giveBack(ctx context.Context, l *loaded, i *instance, failed e
 var errFresh = errors.New("runtime: the instance is not to be used again")
 
 // client tells whether the client has gone, to a guest that asks.
-type client struct{ gone, asked atomic.Bool }
+type client struct {
+	heeds       bool // the guest's ABI lets it ask
+	gone, asked atomic.Bool
+}
 
 func (c *client) isGone() bool {
 	c.asked.Store(true)
@@ -221,11 +230,17 @@ func (r *run) follow(ctx context.Context, x *host.Exchange, c *client) func() {
 	forget := context.AfterFunc(ctx, func() {
 		c.gone.Store(true)
 		x.Stop()
-		if c.asked.Load() {
-			time.AfterFunc(grace, func() { r.cancel(context.Cause(ctx)) })
+		end := func() { r.cancel(context.Cause(ctx)) }
+		if !c.heeds {
+			end()
 			return
 		}
-		r.cancel(context.Cause(ctx))
+		time.AfterFunc(heed, func() {
+			if !c.asked.Load() {
+				end()
+			}
+		})
+		time.AfterFunc(grace, end)
 	})
 	return func() {
 		forget()

@@ -31,7 +31,6 @@ type instance struct {
 	command, request, response api.Function // exports, nil where there are none
 
 	run     *run // nil between requests
-	spoiled bool // not to be used again
 	idle    time.Time
 	counted int64 // bytes in loaded.bytes
 }
@@ -123,7 +122,7 @@ func (i *instance) enter(r *run) {
 	i.run, r.inst = r, i
 	l := r.limits
 	set(i.fuel, slice)
-	set(i.stack, uint64(min(l.stack, shallow)))
+	set(i.stack, uint64(l.stack))
 	set(i.calls, uint64(l.calls))
 	set(i.elements, uint64(l.elements))
 }
@@ -137,8 +136,6 @@ func set(g api.MutableGlobal, v uint64) {
 // reset makes the instance as it was when s was taken. An error says why it cannot.
 func (i *instance) reset(s *snapshot) error {
 	switch {
-	case i.spoiled:
-		return errors.New("it has used more of the node's stack than is kept")
 	case i.taint != nil && i.taint.Get() != 0:
 		return errors.New("the guest has changed a table, dropped a segment or closed a file that it was given")
 	case i.files != nil && i.files.open.Load() != 0:
@@ -156,7 +153,31 @@ func (i *instance) reset(s *snapshot) error {
 	for n, g := range i.globals {
 		g.Set(s.globals[n])
 	}
+	i.unwind()
 	return nil
+}
+
+// unwind gives back the native stacks of calls that were nested deeply: the engine keeps
+// one, as large as it has ever become, for each function that it has handed out.
+func (i *instance) unwind() {
+	for _, f := range []*api.Function{&i.command, &i.request, &i.response} {
+		if *f != nil && stackOf(*f) > maxStack {
+			*f = i.mod.ExportedFunction((*f).Definition().ExportNames()[0])
+		}
+	}
+}
+
+// maxStack is how many bytes of native stack an idle instance keeps for a function.
+const maxStack = 256 << 10
+
+// stackOf returns the bytes of native stack that f has; 0 if the engine does not tell.
+func stackOf(f api.Function) int {
+	if v := reflect.ValueOf(f); v.Kind() == reflect.Pointer && v.Elem().Kind() == reflect.Struct {
+		if stack := v.Elem().FieldByName("stack"); stack.IsValid() && stack.Kind() == reflect.Slice {
+			return stack.Len()
+		}
+	}
+	return 0
 }
 
 // shrink makes the engine's view of a memory size bytes long. The engine has no way to,
@@ -220,16 +241,7 @@ func (r *run) visit() error {
 		return errCalls
 	}
 	if int64(i.stack.Get()) < 0 {
-		if r.limits.stack <= shallow {
-			return errStack
-		}
-		// Frames that return put the counter back to what it was without this, and the
-		// next descent comes here again.
-		i.spoiled = true
-		i.stack.Set(i.stack.Get() + uint64(r.limits.stack-shallow))
-		if int64(i.stack.Get()) < 0 {
-			return errStack
-		}
+		return errStack
 	}
 	if int64(i.fuel.Get()) >= 0 {
 		return nil

@@ -16,9 +16,6 @@ const (
 	slice = 300_000
 	// turn is how long a guest computes while others wait.
 	turn = time.Millisecond
-	// shallow is how much stack in bytes every guest has; one that needs more is asked
-	// for, so that its instance is not kept.
-	shallow = 256 << 10
 )
 
 // stopError is why the node has ended a guest.

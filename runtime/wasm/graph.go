@@ -7,8 +7,9 @@ const (
 	// where it is called.
 	cheapCost = 256
 	// quietWeight bounds what a call may cost that is charged for, but does not check.
-	quietWeight = 50_000
-	// denseCost is what a function's own code may cost before it checks at every point.
+	quietWeight = 10_000
+	// denseCost is what a function's code may cost, with what it calls and does not
+	// check by itself, before it checks at every point.
 	denseCost = 1_000_000
 	// maxUncounted bounds the native stack of calls that cannot recurse, in bytes:
 	// where there is more, all functions count.

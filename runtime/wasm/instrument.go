@@ -19,7 +19,7 @@ type rewriter struct {
 	f     *function
 	local uint32 // index of the fuel's local, if f.loops
 	wrap  bool   // there is something to do at the exit
-	dense bool   // check at every point
+	dense bool   // check at every point and call
 }
 
 // function returns f's entry in the code section, which is good until the next call.
@@ -61,13 +61,23 @@ func (w *writer) function(f *function) []byte {
 // points into their parents: children come after their parents.
 func (r *rewriter) price() {
 	total := r.f.total
-	for _, e := range r.s.edits[r.f.edits.from:r.f.edits.to] {
-		if callee := r.callee(e); callee != nil && callee.cheap {
-			r.s.points[e.point].cost += uint32(callee.weight)
+	calls := r.s.edits[r.f.edits.from:r.f.edits.to]
+	for _, e := range calls {
+		if callee := r.callee(e); callee != nil && callee.weight <= quietWeight {
 			total += callee.weight
 		}
 	}
-	r.dense = total > denseCost
+	if r.dense = total > denseCost; !r.dense {
+		for _, e := range calls {
+			if callee := r.callee(e); callee != nil && callee.cheap {
+				r.s.points[e.point].cost += uint32(callee.weight)
+			}
+		}
+	}
+	r.merge()
+}
+
+func (r *rewriter) merge() {
 	arm, arms := uint32(armInGlobal), uint32(armsInGlobal)
 	if r.f.loops {
 		arm, arms = armInLocal, armsInLocal
@@ -204,13 +214,7 @@ func (r *rewriter) apply(e edit) {
 	case editCharge:
 		r.point(&r.s.points[e.arg])
 	case editCall:
-		if callee := r.callee(e); callee != nil && callee.cheap {
-			r.index(opCall, r.m.renumber(e.arg))
-			return
-		}
-		r.store()
-		r.index(opCall, r.m.renumber(e.arg))
-		r.load()
+		r.call(e)
 	case editIndirect:
 		r.store()
 		r.raw(r.f.body[e.at : e.at+uint32(e.size)]...)
@@ -230,6 +234,27 @@ func (r *rewriter) apply(e edit) {
 		} else {
 			r.raw(opReturn)
 		}
+	}
+}
+
+// call calls a function. In dense code what it costs, if it does not check by itself,
+// is checked here: there may be millions of calls in a row.
+func (r *rewriter) call(e edit) {
+	callee := r.callee(e)
+	switch {
+	case callee == nil || !callee.cheap:
+		r.store()
+		r.index(opCall, r.m.renumber(e.arg))
+		r.load()
+		if r.dense && callee != nil && callee.weight <= quietWeight {
+			r.check(false)
+		}
+	case r.dense:
+		r.charge(int64(callee.weight))
+		r.check(false)
+		fallthrough
+	default:
+		r.index(opCall, r.m.renumber(e.arg))
 	}
 }
 

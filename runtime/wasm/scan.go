@@ -33,7 +33,11 @@ type frame struct {
 	results uint16
 }
 
-const dead = 0 // the point of code that never runs
+const (
+	dead = 0 // the point of code that never runs
+	// maxPoint is about how much straight code may cost before it gets another point.
+	maxPoint = 100_000
+)
 
 // scan reads all functions of m.
 func scan(m *layout) (*scanned, error) {
@@ -150,7 +154,9 @@ func (s *scanner) step() {
 		s.undefined(o)
 	}
 	s.move(int(info.delta))
-	s.known = known
+	if s.known = known; s.acc > maxPoint {
+		s.inside(s.cur)
+	}
 }
 
 func (s *scanner) undefined(o byte) {

@@ -68,7 +68,9 @@ func (w *writer) module(visitType uint32) []byte {
 		c.section(12, w.m.dataCount, nil)
 	}
 	c.section(10, w.count, w.bodys.b)
-	c.section(11, len(w.m.data), w.data())
+	if w.m.dataCount >= 0 { // else no instruction can name a segment; Go makes thousands
+		c.section(11, len(w.m.data), w.data())
+	}
 	return c.b
 }
 
