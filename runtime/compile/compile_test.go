@@ -161,7 +161,7 @@ func TestLimits(t *testing.T) {
 		module []byte
 		want   compile.LimitError
 	}{
-		{"memory", compile.Config{Command: child(t, "compile"), Memory: 64 << 20}, bombs.Find("deep blocks").Module(2_000_000), compile.LimitError{What: "memory", Limit: "64 MiB"}},
+		{"memory", compile.Config{Command: child(t, "compile"), Memory: 256 << 20}, bombs.Find("deep blocks").Module(4_000_000), compile.LimitError{What: "memory", Limit: "256 MiB"}},
 		{"CPU", compile.Config{Command: child(t, "compile"), CPU: time.Second}, bombs.Find("deep ifs with else").Module(400_000), compile.LimitError{What: "cpu", Limit: "1s"}},
 		{"time", compile.Config{Command: child(t, "hang", pipe), Timeout: 100 * time.Millisecond}, answer(1), compile.LimitError{What: "time", Limit: "100ms"}},
 	}
