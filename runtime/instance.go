@@ -3,7 +3,6 @@ package runtime
 import (
 	"context"
 	"errors"
-	"fmt"
 	"reflect"
 	"time"
 
@@ -203,18 +202,6 @@ func (r *run) call(ctx context.Context, f api.Function, stack []uint64) error {
 	r.meter.begin()
 	defer r.meter.end()
 	return protect("call", func() error { return f.CallWithStack(ctx, stack) })
-}
-
-// export calls an export without parameters, if there is one.
-func (r *run) export(name string) error {
-	f := r.inst.mod.ExportedFunction(name)
-	if f == nil {
-		return nil
-	}
-	if err := r.call(r, f, nil); err != nil {
-		return fmt.Errorf("call %s: %w", name, err)
-	}
-	return nil
 }
 
 var _ httpwasm.Guest = (*run)(nil)

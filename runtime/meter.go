@@ -162,8 +162,7 @@ func (m *meter) stepAside() error {
 
 // stopped returns the [stopError] in err, if the node has ended the guest.
 func stopped(err error) *stopError {
-	var s *stopError
-	errors.As(err, &s)
+	s, _ := errors.AsType[*stopError](err)
 	return s
 }
 

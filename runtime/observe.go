@@ -97,9 +97,9 @@ func (o *observer) stop() {
 // measures are the label sets of one program, made once.
 type measures struct {
 	*observer
-	labels metric.MeasurementOption
-	ended  map[outcome]metric.MeasurementOption
-	span   []attribute.KeyValue
+	labels        metric.MeasurementOption
+	ended         map[outcome]metric.MeasurementOption
+	span          []attribute.KeyValue
 	app, function attribute.KeyValue
 	// idle and busy are labels with the state of instances.
 	idle, busy metric.MeasurementOption

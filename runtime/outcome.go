@@ -92,8 +92,7 @@ func refuse(w http.ResponseWriter, out outcome, requestID string, err error) {
 		h.Set("Retry-After", "1")
 	case broken:
 		status, phrase = http.StatusServiceUnavailable, "the function is failing, try again later"
-		var c *circuitError
-		if errors.As(err, &c) {
+		if c, ok := errors.AsType[*circuitError](err); ok {
 			h.Set("Retry-After", strconv.Itoa(int(c.wait/time.Second)+1))
 		}
 	case timedOut, overCPU:

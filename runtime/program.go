@@ -275,4 +275,3 @@ func (p *Program) Stats() Stats {
 		Idle: int(l.kept.Load()), Busy: int(l.busy.Load()), Memory: l.bytes.Load(), Mode: p.mode(l.snap), Loaded: true,
 	}
 }
-

@@ -96,10 +96,10 @@ func (s *shared[K, V]) release(ctx context.Context, l *lease[K, V]) error {
 		return nil
 	}
 	<-l.ready // the builder may be at it, when everybody else has given up
-	if l.err != nil {
-		return nil
+	if l.err == nil {
+		return s.free(ctx, l.value)
 	}
-	return s.free(ctx, l.value)
+	return nil // there is nothing to free
 }
 
 // close refuses new leases.
