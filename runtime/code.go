@@ -84,6 +84,9 @@ func freeCode(ctx context.Context, c *code) error { return c.mod.Close(ctx) }
 // shows whether the module can be instantiated at all.
 func (e *Engine) first(ctx context.Context, c *code) error {
 	i, err := e.instantiate(ctx, c, nil, &Program{limits: limits{memory: MaxMemory}})
+	if full(err) {
+		return err
+	}
 	if err != nil {
 		return moduleError("it cannot be instantiated: %v", err)
 	}

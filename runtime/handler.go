@@ -171,17 +171,12 @@ func (h *handler) run(ctx context.Context, x *host.Exchange, id string, l *loade
 	return r.meter.cpu, err
 }
 
-// instance returns one that is clean. When the node has no room for another, those that
-// nobody uses make it.
+// instance returns one that is clean.
 func (h *handler) instance(ctx context.Context, l *loaded) (*instance, error) {
 	if i := l.take(); i != nil {
 		return i, nil
 	}
-	i, err := l.make(ctx, h.Program)
-	if (errors.Is(err, errNoInstance) || errors.Is(err, errNoMemory)) && h.engine.reclaim(ctx) {
-		return l.make(ctx, h.Program)
-	}
-	return i, err
+	return l.make(ctx, h.Program)
 }
 
 // giveBack makes the instance clean for the next request, or frees it.

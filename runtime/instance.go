@@ -36,7 +36,16 @@ type instance struct {
 
 // instantiate makes an instance whose memory begins as image, or as zeros with the
 // module's data if there is none, and ends at limit bytes. It runs nothing of the module.
+// When the node has no room, the instances that nobody uses make it.
 func (e *Engine) instantiate(ctx context.Context, c *code, image *memory.Image, p *Program) (*instance, error) {
+	i, err := e.tryInstantiate(ctx, c, image, p)
+	if full(err) && e.reclaim(ctx) {
+		return e.tryInstantiate(ctx, c, image, p)
+	}
+	return i, err
+}
+
+func (e *Engine) tryInstantiate(ctx context.Context, c *code, image *memory.Image, p *Program) (*instance, error) {
 	if e.instances.Add(1) > int64(e.cfg.MaxInstances) {
 		e.instances.Add(-1)
 		return nil, errNoInstance
@@ -47,7 +56,7 @@ func (e *Engine) instantiate(ctx context.Context, c *code, image *memory.Image, 
 	}
 	err := i.start(ctx, e.rt, c, image, p.argv)
 	if err != nil {
-		if i.mem.Refused() && image != nil {
+		if i.mem.Refused() { // the guest's own limit holds what it begins with
 			err = errors.Join(errNoMemory, err)
 		}
 		return nil, errors.Join(err, e.discard(ctx, i))

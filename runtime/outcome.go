@@ -70,7 +70,7 @@ func classify(client context.Context, err error) outcome {
 		return tooLargeBody
 	case errors.Is(err, host.ErrResponseSize):
 		return exceeded
-	case errors.Is(err, errNoInstance), errors.Is(err, errNoMemory):
+	case full(err):
 		return overloaded
 	case errors.Is(err, cgi.ErrHead):
 		return malformed

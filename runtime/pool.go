@@ -8,9 +8,12 @@ import (
 )
 
 var (
-	errNoInstance = errors.New("runtime: the node has as many instances as it may")
-	errNoMemory   = errors.New("runtime: the node's memory for instances is used up")
+	errNoInstance = errors.New("runtime: the node has as many instances as it may, all of them busy; start it with a larger --function-instances")
+	errNoMemory   = errors.New("runtime: the node's memory for instances is used up; start it with a larger --function-memory")
 )
+
+// full reports whether there was no room for another instance.
+func full(err error) bool { return errors.Is(err, errNoInstance) || errors.Is(err, errNoMemory) }
 
 // loaded is a program that is ready to answer: a snapshot, and the instances made of it
 // that are idle. It is freed when it has been retired and the last request has left.

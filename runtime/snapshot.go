@@ -65,7 +65,7 @@ func (i *instance) irreproducible(c *code) string {
 func (p *Program) initialised(ctx context.Context, c *code) (_ *instance, err error) {
 	i, err := p.engine.instantiate(ctx, c, nil, p)
 	if err != nil {
-		if errors.Is(err, errNoInstance) || errors.Is(err, errNoMemory) {
+		if full(err) {
 			return nil, err
 		}
 		return nil, moduleError("it cannot be instantiated: %v", err)
