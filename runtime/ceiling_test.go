@@ -12,13 +12,17 @@ import (
 // TestCeilings: what nobody uses makes room, and what cannot be had is the node's
 // fault, not the module's.
 func TestCeilings(t *testing.T) {
+	info, err := newBench(t, runtime.Config{}).Inspect(t.Context(), cgiGuest(t))
+	if err != nil {
+		t.Fatal(err)
+	}
 	tests := []struct {
 		name    string
 		cfg     runtime.Config
 		refused string // empty if two functions can take turns
 	}{
 		{"one instance", runtime.Config{MaxInstances: 1}, ""},
-		{"memory for one instance", runtime.Config{MaxMemory: 18 << 20}, ""},
+		{"memory for one instance", runtime.Config{MaxMemory: info.Memory * 3 / 2}, ""},
 		{"memory for none", runtime.Config{MaxMemory: 64 << 10}, "--function-memory"},
 		{"no instance", runtime.Config{MaxInstances: -1}, "--function-instances"},
 	}
