@@ -11,6 +11,9 @@ const (
 	// collectAge is how old a blob must be to be removed: a deploy uploads its
 	// blobs before anything refers to them.
 	collectAge = 24 * time.Hour
+	// cleanEvery is how often compiled code is looked through that nothing has used
+	// for long.
+	cleanEvery = 24 * time.Hour
 )
 
 // collect removes what no remembered release needs, from time to time.
@@ -35,6 +38,22 @@ func (n *Node) collect(ctx context.Context) error {
 		}
 		if count > 0 {
 			n.log.Info("blobs collected", "count", count, "bytes", bytes)
+		}
+	}
+}
+
+// cleanCode bounds the cache of compiled code by size and age, now and then daily.
+func (n *Node) cleanCode(ctx context.Context) error {
+	tick := time.NewTicker(cleanEvery)
+	defer tick.Stop()
+	for {
+		if err := n.engine.Clean(ctx); err != nil && ctx.Err() == nil {
+			n.log.Error("clean compiled code", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
 		}
 	}
 }

@@ -55,6 +55,12 @@ type Config struct {
 	// CompileCommand is the command line of the child that compiles modules, within
 	// limits: this program's own. Empty means in this process, without limits.
 	CompileCommand []string
+	// FunctionMemory bounds the bytes of the memories of all functions' instances
+	// together. Zero means half of what the machine, or the control group, has.
+	FunctionMemory int64
+	// FunctionInstances bounds the instances of all functions together. Zero means
+	// 20,000.
+	FunctionInstances int
 	// DrainDelay is how long a stopping node still accepts connections after
 	// /readyz has turned false, for load balancers to notice. Zero means none.
 	DrainDelay time.Duration
@@ -139,7 +145,7 @@ func (n *Node) open(ctx context.Context) (err error) {
 	if n.engine, err = runtime.New(ctx, runtime.Config{
 		CacheDir: filepath.Join(n.cfg.Data, "cache", "wasm"), Blobs: n.blobs, Logger: n.log,
 		Tracer: n.telemetry.TracerProvider(), Meter: n.telemetry.MeterProvider(),
-		CompileCommand: n.cfg.CompileCommand,
+		CompileCommand: n.cfg.CompileCommand, MaxMemory: n.cfg.FunctionMemory, MaxInstances: n.cfg.FunctionInstances,
 	}); err != nil {
 		return err
 	}
@@ -209,6 +215,7 @@ func (n *Node) run(ctx context.Context) error {
 		start(below, "certificates", n.certs.Run)
 	}
 	start(below, "collect blobs", n.collect)
+	start(below, "clean compiled code", n.cleanCode)
 	admin, err := n.adminServer()
 	if err != nil {
 		return err

@@ -4,13 +4,16 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -233,6 +236,27 @@ func TestDebugHeaders(t *testing.T) {
 		res.Body.Close()
 		if got := res.Header.Get("Orla-Node"); got != want || (want == "") != (res.Header.Get("Orla-Revision") == "") {
 			t.Errorf("Orla-Node %q, Orla-Revision %q; want the node's name %q", got, res.Header.Get("Orla-Revision"), want)
+		}
+	}
+}
+
+// TestCleanCode: what an earlier version has compiled is gone soon after the start.
+func TestCleanCode(t *testing.T) {
+	data := t.TempDir()
+	old := filepath.Join(data, "cache", "wasm", "p0-0123456789abcdef")
+	if err := os.MkdirAll(old, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	ago := time.Now().Add(-72 * time.Hour)
+	if err := os.Chtimes(old, ago, ago); err != nil {
+		t.Fatal(err)
+	}
+	run(t, Config{Data: data, TLS: TLSOff})
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for range tick.C { // until it is gone, or the test's own deadline
+		if _, err := os.Stat(old); errors.Is(err, fs.ErrNotExist) {
+			return
 		}
 	}
 }

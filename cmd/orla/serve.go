@@ -64,5 +64,6 @@ func (c *console) serve(ctx context.Context, s settings.Serve) error {
 	return node.Run(ctx, node.Config{
 		HTTP: s.HTTP, HTTPS: s.HTTPS, Admin: s.Admin, Data: s.Data, Name: s.Node, TLS: s.TLS,
 		LogFormat: s.LogFormat, LogLevel: s.LogLevel, Output: c.err, Version: buildVersion(), CompileCommand: command,
+		FunctionMemory: s.FunctionMemory, FunctionInstances: s.FunctionInstances,
 	})
 }

@@ -8,12 +8,15 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/dustin/go-humanize"
 
 	"github.com/orla-edge/orla/app/document"
 	"github.com/orla-edge/orla/client"
@@ -58,6 +61,8 @@ func Table() []Setting {
 		{Flag: "tls", Default: "internal", Usage: "`mode`: internal (certificates of the node's own CA) or off", Values: []string{"internal", "off"}},
 		{Flag: "log-format", Default: "text", Usage: "`format` of the log: text or json", Values: []string{"text", "json"}},
 		{Flag: "log-level", Default: "info", Usage: "least `level` that is logged: debug, info, warn or error", Values: []string{"debug", "info", "warn", "error"}},
+		{Flag: "function-memory", Usage: "`size` that the memories of all functions have together (default: half of the machine's)", check: size},
+		{Flag: "function-instances", Default: "20000", Usage: "`number` of instances that all functions have together", check: count},
 	}
 }
 
@@ -67,6 +72,9 @@ type Serve struct {
 	Data, Node, TLS    string
 	LogFormat          string
 	LogLevel           slog.Level
+	// FunctionMemory is a number of bytes; zero means half of the machine's.
+	FunctionMemory    int64
+	FunctionInstances int
 }
 
 // file is orla-node.toml.
@@ -80,13 +88,21 @@ type file struct {
 	LogFormat string `toml:"log_format" jsonschema:"enum=text,enum=json"`
 	LogLevel  string `toml:"log_level" jsonschema:"enum=debug,enum=info,enum=warn,enum=error"`
 
+	FunctionMemory    string `toml:"function_memory" example:"\"8GiB\""`
+	FunctionInstances *int   `toml:"function_instances" example:"20000"`
+
 	_ struct{} `later:"cluster,cluster_listen,join,cluster_secret_file,nats,nats_creds,peer,acme_email,acme_directory,acme_ca_root"`
 }
 
 func (f *file) values() map[string]string {
+	instances := ""
+	if f.FunctionInstances != nil {
+		instances = strconv.Itoa(*f.FunctionInstances)
+	}
 	return map[string]string{
 		"http": f.HTTP, "https": f.HTTPS, "admin": f.Admin, "data": f.Data, "node": f.Node,
 		"tls": f.TLS, "log-format": f.LogFormat, "log-level": f.LogLevel,
+		"function-memory": f.FunctionMemory, "function-instances": instances,
 	}
 }
 
@@ -226,6 +242,14 @@ func serve(got map[string]string) (Serve, error) {
 		return Serve{}, fmt.Errorf("find data directory %q: %w", got["data"], err)
 	}
 	s.Data = data
+	if text := got["function-memory"]; text != "" {
+		if s.FunctionMemory, err = parseSize(text); err != nil {
+			return Serve{}, fmt.Errorf("read size %q: %w", text, err)
+		}
+	}
+	if s.FunctionInstances, err = strconv.Atoi(got["function-instances"]); err != nil {
+		return Serve{}, fmt.Errorf("read number of instances: %w", err)
+	}
 	return s, nil
 }
 
@@ -277,6 +301,35 @@ func nodeName(value string) error {
 		if r <= ' ' || r == 0x7f {
 			return errors.New("has a space or control character")
 		}
+	}
+	return nil
+}
+
+// Bounds of what a person can mean.
+const (
+	leastMemory   = 64 << 20 // one instance of the usual size
+	mostInstances = 10_000_000
+)
+
+func size(value string) error {
+	_, err := parseSize(value)
+	return err
+}
+
+func parseSize(value string) (int64, error) {
+	n, err := humanize.ParseBytes(value)
+	if err != nil || n > math.MaxInt64 {
+		return 0, errors.New("want a size such as 8GiB")
+	}
+	if n < leastMemory {
+		return 0, errors.New("is less than 64MiB, which one function may need")
+	}
+	return int64(n), nil
+}
+
+func count(value string) error {
+	if n, err := strconv.Atoi(value); err != nil || n < 1 || n > mostInstances {
+		return fmt.Errorf("want a number from 1 to %d", mostInstances)
 	}
 	return nil
 }

@@ -52,6 +52,12 @@ func TestPrecedence(t *testing.T) {
 		{"an address in ORLA_ADMIN is one to listen on", nil, vars{"ORLA_ADMIN": "127.0.0.1:7"}, "", func(s *Serve) { s.Admin = "127.0.0.1:7" }},
 		{"names with dashes", vars{"log-level": "debug"}, vars{"ORLA_LOG_FORMAT": "json"}, "", func(s *Serve) { s.LogLevel, s.LogFormat = slog.LevelDebug, "json" }},
 		{"names with dashes in the file", nil, nil, "log_format = \"json\"\nlog_level = \"warn\"", func(s *Serve) { s.LogLevel, s.LogFormat = slog.LevelWarn, "json" }},
+		{"ceilings of functions", vars{"function-memory": "2GiB"}, vars{"ORLA_FUNCTION_INSTANCES": "50"}, "function_memory = \"1GiB\"\nfunction_instances = 7", func(s *Serve) {
+			s.FunctionMemory, s.FunctionInstances = 2<<30, 50
+		}},
+		{"ceilings of functions in the file", nil, nil, "function_memory = \"1GiB\"\nfunction_instances = 7", func(s *Serve) {
+			s.FunctionMemory, s.FunctionInstances = 1<<30, 7
+		}},
 		{"all in the file", nil, nil, "http = \":1\"\nhttps = \":2\"\nadmin = \":3\"\ndata = \"/d\"\nnode = \"n\"\ntls = \"off\"", func(s *Serve) {
 			s.HTTP, s.HTTPS, s.Admin, s.Data, s.Node, s.TLS = ":1", ":2", ":3", "/d", "n", "off"
 		}},
@@ -62,7 +68,7 @@ func TestPrecedence(t *testing.T) {
 			if tt.file != "" {
 				src.File = write(t, tt.file)
 			}
-			want := Serve{HTTP: ":8080", HTTPS: ":8443", Admin: "127.0.0.1:7070", Data: DefaultData(), TLS: "internal", LogFormat: "text"}
+			want := Serve{HTTP: ":8080", HTTPS: ":8443", Admin: "127.0.0.1:7070", Data: DefaultData(), TLS: "internal", LogFormat: "text", FunctionInstances: 20_000}
 			tt.want(&want)
 			got, err := Resolve(src)
 			if err != nil {
@@ -109,6 +115,9 @@ func TestRefusals(t *testing.T) {
 		{"far from a value", nil, vars{"ORLA_LOG_FORMAT": "protobuf"}, `ORLA_LOG_FORMAT "protobuf": want one of: text, json`},
 		{"empty data", vars{"data": ""}, nil, `--data "": is empty`},
 		{"node with a line break", vars{"node": "a\nb"}, nil, `--node "a\nb": has a space or control character`},
+		{"no size", vars{"function-memory": "much"}, nil, `--function-memory "much": want a size such as 8GiB`},
+		{"no room", nil, vars{"ORLA_FUNCTION_MEMORY": "1MiB"}, `ORLA_FUNCTION_MEMORY "1MiB": is less than 64MiB`},
+		{"no instance", vars{"function-instances": "0"}, nil, `--function-instances "0": want a number from 1 to 10000000`},
 		{"long node", vars{"node": strings.Repeat("n", 64)}, nil, "has more than 63 characters"},
 	}
 	for _, tt := range tests {
@@ -137,6 +146,8 @@ func TestFileProblems(t *testing.T) {
 		{"later value", `tls = "acme"`, `orla-node.toml:1: tls = "acme" is not supported by this version`},
 		{"later key", `join = ["a:6222"]`, `orla-node.toml:1: "join" is not supported by this version`},
 		{"address", "# first\nhttps = \"nowhere\"", `orla-node.toml:2: https = "nowhere": want HOST:PORT`},
+		{"size", `function_memory = "all"`, `orla-node.toml:1: function_memory = "all": want a size such as 8GiB`},
+		{"count", "function_instances = -1", `orla-node.toml:1: function_instances = "-1": want a number`},
 		{"syntax", "http = ", "orla-node.toml:1"},
 	}
 	for _, tt := range tests {
@@ -177,7 +188,7 @@ func TestTableAndFileAgree(t *testing.T) {
 }
 
 func FuzzFile(f *testing.F) {
-	for _, s := range []string{"", "http = \":1\"", "tls = \"acme\"", "[http]", "data = [1, {a = 2}]", "node = \"\\u0000\"", "https = \"off\""} {
+	for _, s := range []string{"", "http = \":1\"", "tls = \"acme\"", "[http]", "data = [1, {a = 2}]", "node = \"\\u0000\"", "function_memory = \"9EiB\"", "function_instances = 1", "https = \"off\""} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
