@@ -4,7 +4,7 @@ import "strconv"
 
 // Version names what [Prepare] makes of a module: it changes when the output for some
 // input does, and belongs into the key of anything that is made from the output.
-const Version = "2"
+const Version = "3"
 
 // Names that [Prepare] adds to a module. A guest can use none of them.
 const (

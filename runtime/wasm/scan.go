@@ -81,6 +81,8 @@ func (s *scanner) function(b []byte) error {
 		s.d.fail("code after the function's end")
 	}
 	f.edits.to, f.points.to = len(s.edits), len(s.points)
+	// A call passes its parameters and clears the locals.
+	s.points[f.points.from].cost += f.variables / 4
 	for _, p := range s.points[f.points.from:] {
 		f.total += uint64(p.cost)
 	}
