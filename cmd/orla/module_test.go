@@ -18,6 +18,7 @@ func writeModule(ts *testscript.TestScript, _ bool, args []string) {
 		"foreign":   cgiModule("env", answer),
 		"component": []byte("\x00asm\x0d\x00\x01\x00"),
 		"text":      []byte("hello\n"),
+		"vector":    withGlobal(cgiModule("wasi_snapshot_preview1", answer)),
 		"front":     handlerModule(0x42, 1), // i64.const 1: hand on
 		"crash":     handlerModule(0x00),    // unreachable
 	}
@@ -42,6 +43,14 @@ func cgiModule(from, text string) []byte {
 		section(10, vec(body(0x41, 1, 0x41, 0, 0x41, 1, 0x41, 8, 0x10, 0, 0x1a))),
 		section(11, vec(data(0, iovec), data(16, []byte(text)))),
 	)
+}
+
+// withGlobal adds a mutable global of type v128 to what cgiModule returns: a state that
+// cannot be put back.
+func withGlobal(m []byte) []byte {
+	exports := bytes.Index(m, join([]byte{7}, binary.AppendUvarint(nil, 19)))
+	global := section(6, vec(join([]byte{0x7b, 1, 0xfd, 0x0c}, make([]byte, 16), []byte{0x0b})))
+	return join(m[:exports], global, m[exports:])
 }
 
 // handlerModule returns an http-wasm handler whose handle_request has this code, which
