@@ -24,6 +24,8 @@ MODULES := $(patsubst %/,%,$(dir $(sort $(shell find . -name go.mod -not -path '
 # The race detector needs cgo. TEST_RACE= turns it off, which `make test` never does by itself.
 TEST_RACE ?= -race
 TESTFLAGS ?=
+# Packages with nothing for the race detector: one goroutine, hours of generated cases.
+SERIAL := runtime/wasm
 
 .PHONY: help
 help: ## list the targets
@@ -45,8 +47,10 @@ deps: ## fetch what the tests need
 test: deps ## run every test of every module, with the race detector
 	@for dir in $(MODULES); do \
 	  echo "== go test $(TEST_RACE) ($$dir)"; \
-	  (cd "$$dir" && $(GO) test $(TEST_RACE) -shuffle=on -timeout 14m $(TESTFLAGS) ./...); \
+	  (cd "$$dir" && $(GO) test $(TEST_RACE) -shuffle=on -timeout 14m $(TESTFLAGS) $$($(GO) list ./... | grep -v '/$(SERIAL)$$')); \
 	done
+	@echo "== go test ($(SERIAL))"
+	@$(GO) test -shuffle=on -timeout 14m $(TESTFLAGS) ./$(SERIAL)
 
 .PHONY: race
 race: deps ## run every test three times over with the race detector, uncached
@@ -87,6 +91,11 @@ fuzz: deps ## run every fuzz target for FUZZTIME (10s) each
 	    $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$pkg"; \
 	  done; \
 	done
+
+.PHONY: fuzz-long
+fuzz-long: deps ## a million mutants of real modules, and the rewriter's fuzz target for five minutes
+	ORLA_MUTANTS=1000000 ORLA_GENERATED=5000 $(GO) test -timeout 60m -run 'Mutants|Generated' ./runtime/wasm
+	$(GO) test -timeout 60m -run xxx -fuzz FuzzPrepare -fuzztime 5m ./runtime/wasm
 
 .PHONY: bench
 bench: deps ## run the benchmarks matching BENCH, COUNT (6) times
