@@ -11,6 +11,7 @@ import (
 	"github.com/orla-edge/orla/modules"
 	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
 	"github.com/orla-edge/orla/runtime/compile"
+	"github.com/orla-edge/orla/runtime/memory"
 	"github.com/orla-edge/orla/runtime/wasm"
 )
 
@@ -81,9 +82,11 @@ func (e *Engine) acquire(ctx context.Context, tenant string, d modules.Digest) (
 func freeCode(ctx context.Context, c *code) error { return c.mod.Close(ctx) }
 
 // first makes one instance before several may be made at a time (wazero #2520), and
-// shows whether the module can be instantiated at all.
+// shows whether the module can be instantiated at all. It takes no memory from other
+// guests: how much a function may have is not known yet, and no page is touched but
+// those of the module's data.
 func (e *Engine) first(ctx context.Context, c *code) error {
-	i, err := e.instantiate(ctx, c, nil, &Program{limits: limits{memory: MaxMemory}})
+	i, err := e.instantiate(ctx, c, nil, &Program{limits: limits{memory: MaxMemory}}, new(memory.Budget))
 	if full(err) {
 		return err
 	}

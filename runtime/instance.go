@@ -35,22 +35,23 @@ type instance struct {
 }
 
 // instantiate makes an instance whose memory begins as image, or as zeros with the
-// module's data if there is none, and ends at limit bytes. It runs nothing of the module.
-// When the node has no room, the instances that nobody uses make it.
-func (e *Engine) instantiate(ctx context.Context, c *code, image *memory.Image, p *Program) (*instance, error) {
-	i, err := e.tryInstantiate(ctx, c, image, p)
+// module's data if there is none, and ends at the program's limit or the budget's. It
+// runs nothing of the module. When the node has no room, the instances that nobody uses
+// make it.
+func (e *Engine) instantiate(ctx context.Context, c *code, image *memory.Image, p *Program, budget *memory.Budget) (*instance, error) {
+	i, err := e.tryInstantiate(ctx, c, image, p, budget)
 	if full(err) && e.reclaim(ctx) {
-		return e.tryInstantiate(ctx, c, image, p)
+		return e.tryInstantiate(ctx, c, image, p, budget)
 	}
 	return i, err
 }
 
-func (e *Engine) tryInstantiate(ctx context.Context, c *code, image *memory.Image, p *Program) (*instance, error) {
+func (e *Engine) tryInstantiate(ctx context.Context, c *code, image *memory.Image, p *Program, budget *memory.Budget) (*instance, error) {
 	if e.instances.Add(1) > int64(e.cfg.MaxInstances) {
 		e.instances.Add(-1)
 		return nil, errNoInstance
 	}
-	i := &instance{mem: memory.New(image, p.limits.memory, &e.budget)}
+	i := &instance{mem: memory.New(image, p.limits.memory, budget)}
 	if p.files != nil {
 		i.files = p.files.mount()
 	}

@@ -63,7 +63,7 @@ func (i *instance) irreproducible(c *code) string {
 
 // initialised returns an instance made without an image, after its initialisation.
 func (p *Program) initialised(ctx context.Context, c *code) (_ *instance, err error) {
-	i, err := p.engine.instantiate(ctx, c, nil, p)
+	i, err := p.engine.instantiate(ctx, c, nil, p, &p.engine.budget)
 	if err != nil {
 		if full(err) {
 			return nil, err
