@@ -12,6 +12,7 @@ import (
 	"github.com/orla-edge/orla/cmd/orla/doctor"
 	"github.com/orla-edge/orla/cmd/orla/settings"
 	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
+	"github.com/orla-edge/orla/runtime/compile"
 )
 
 var errNotWell = errors.New("something is not well")
@@ -21,7 +22,7 @@ func doctorCommand(c *console) *cobra.Command {
 		Use:   "doctor",
 		Short: "Look at what a node needs, and say what to do where it is not well",
 		Long: `Look at the data directory, the node, its token and version, the ports, the
-kernel and the node's root certificate. Every line says ok, warn or fail, and
+kernel, what functions need, and the node's root certificate. Every line says ok, warn or fail, and
 what to do. The exit code is 1 if anything fails.
 
 --admin or ORLA_ADMIN names a node elsewhere; then this machine is not looked at.`,
@@ -62,6 +63,14 @@ func (n *nodeFlags) examine(ctx context.Context, config string) ([]doctor.Findin
 	cl, notFound := n.find()
 	cfg := doctor.Config{
 		Data: s.Data, Local: n.local(cl), HTTP: s.HTTP, HTTPS: s.HTTPS, Admin: s.Admin, Version: buildVersion(),
+		FunctionMemory: s.FunctionMemory, FunctionInstances: s.FunctionInstances,
+		Compile: func(ctx context.Context) error {
+			command, err := compiler()
+			if err != nil {
+				return err
+			}
+			return compile.Try(ctx, command)
+		},
 	}
 	if s.TLS == "off" {
 		cfg.HTTPS = "off"

@@ -227,6 +227,19 @@ func TestWrongChild(t *testing.T) {
 	}
 }
 
+func TestTry(t *testing.T) {
+	tests := []struct{ name, mode, words string }{
+		{"a child that compiles", "compile", ""},
+		{"a program that fails", "fail", "the disk is full"},
+	}
+	for _, tt := range tests {
+		err := compile.Try(t.Context(), child(t, tt.mode))
+		if tt.words == "" && err != nil || tt.words != "" && (err == nil || !strings.Contains(err.Error(), tt.words)) {
+			t.Errorf("Try of %s = %v, want %q", tt.name, err, tt.words)
+		}
+	}
+}
+
 func TestForeignChild(t *testing.T) {
 	stage := t.TempDir()
 	var words bytes.Buffer

@@ -46,6 +46,22 @@ func Self() (string, error) {
 	return path, nil
 }
 
+// Try has command's child compile the smallest module there is, in a folder that is
+// gone afterwards: the error tells why a node could not compile with it.
+func Try(ctx context.Context, command []string) (err error) {
+	dir, err := os.MkdirTemp("", "orla-compile-")
+	if err != nil {
+		return fmt.Errorf("make a folder to compile into: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	c, err := New(Config{Dir: dir, Command: command})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.cache.Close(ctx)) }()
+	return c.Compile(ctx, "", []byte(emptyModule))
+}
+
 // spawn runs a child that compiles module into stage.
 func (c *Compiler) spawn(ctx context.Context, stage string, module []byte) error {
 	late := &LimitError{What: "time", Limit: c.cfg.Timeout.String()}

@@ -2,12 +2,6 @@
 
 package memory
 
-// Method is how the pages that were written to are found.
-type Method string
-
-// None is the method of systems without any: memories cannot be reset.
-const None Method = "none"
-
 // Best returns the method that is in use on this system.
 func Best() Method { return None }
 

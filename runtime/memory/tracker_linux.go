@@ -11,21 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Method is how the pages that were written to are found.
-type Method string
-
-// The methods, best first.
-const (
-	// Scan asks for them with the PAGEMAP_SCAN ioctl (Linux 6.7).
-	Scan Method = "PAGEMAP_SCAN"
-	// Read reads /proc/self/pagemap.
-	Read Method = "pagemap"
-	// Discard finds nothing and gives all pages back by madvise(MADV_DONTNEED).
-	Discard Method = "MADV_DONTNEED"
-	// None is the method of systems without any: memories cannot be reset.
-	None Method = "none"
-)
-
 // tracker finds the pages of a private file mapping that are the process's own.
 type tracker struct {
 	// force is the method to use; empty means the best.

@@ -39,6 +39,12 @@ type Config struct {
 	// HTTP, HTTPS and Admin are the addresses that a node here would listen on;
 	// empty or "off" means none.
 	HTTP, HTTPS, Admin string
+	// FunctionMemory and FunctionInstances are what functions on a node here would have
+	// between them, bytes and a number. Zero bytes mean half of the machine's.
+	FunctionMemory    int64
+	FunctionInstances int
+	// Compile tries whether a module can be compiled within limits. Nil means not to.
+	Compile func(context.Context) error
 	// Version of this binary.
 	Version string
 	// URL is where the node's API is looked for. Empty means that nothing says
@@ -62,6 +68,7 @@ func Examine(ctx context.Context, c Config) []Finding {
 			found = append(found, c.ports(ctx)...)
 		}
 		found = append(found, kernel()...)
+		found = append(found, c.functions(ctx)...)
 		found = append(found, c.authority()...)
 	}
 	return found

@@ -22,6 +22,7 @@ import (
 	"connectrpc.com/connect"
 
 	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
+	"github.com/orla-edge/orla/runtime/memory"
 )
 
 func well(context.Context) (*orlav1.GetNodeResponse, error) {
@@ -267,6 +268,59 @@ func TestTrust(t *testing.T) {
 	for _, system := range []string{"linux", "darwin"} {
 		if got := trust(system, "/x/root.crt"); !strings.Contains(got, "sudo ") || !strings.Contains(got, "/x/root.crt") {
 			t.Errorf("trust(%q) = %q, want a command with the file", system, got)
+		}
+	}
+}
+
+func TestReset(t *testing.T) {
+	tests := []struct {
+		by     memory.Method
+		status Status
+		next   string
+	}{
+		{memory.Scan, OK, ""},
+		{memory.Read, OK, "Linux 6.7"},
+		{memory.Discard, Warn, "mount /proc"},
+		{memory.None, Warn, "on Linux"},
+	}
+	for _, tt := range tests {
+		if f := reset(tt.by); f.Status != tt.status || !strings.Contains(f.Next, tt.next) || (tt.next == "") != (f.Next == "") {
+			t.Errorf("reset(%q) = %+v, want %s → %q", tt.by, f, tt.status, tt.next)
+		}
+	}
+}
+
+func TestRoom(t *testing.T) {
+	const gib = 1 << 30
+	tests := []struct {
+		name   string
+		room   room
+		status Status
+		detail string
+		next   string
+	}{
+		{"half of it", room{total: 8 * gib, instances: 100, overcommit: 0, maps: 65530}, OK, "at most 100, with 4.0 GiB of 8.0 GiB", ""},
+		{"as set", room{total: 8 * gib, memory: 6 * gib, instances: 20_000, overcommit: 1, maps: 65530}, OK, "with 6.0 GiB of 8.0 GiB", ""},
+		{"not Linux", room{total: 8 * gib, instances: 20_000, overcommit: -1, maps: -1}, OK, "", ""},
+		{"more than there is", room{total: 8 * gib, memory: 9 * gib, instances: 1, maps: 65530}, Warn, "", "--function-memory"},
+		{"reserving takes memory", room{total: 8 * gib, instances: 1, overcommit: 2, maps: 65530}, Warn, "", "vm.overcommit_memory=0"},
+		{"little address space", room{total: 8 * gib, instances: 1, space: 16 * gib, maps: 65530}, Warn, "", "limited to 16 GiB"},
+		{"few mappings", room{total: 8 * gib, instances: 50_000, maps: 65530}, Warn, "", "vm.max_map_count=104096"},
+	}
+	for _, tt := range tests {
+		f := tt.room.finding()
+		if f.Status != tt.status || !strings.Contains(f.Detail, tt.detail) || !strings.Contains(f.Next, tt.next) {
+			t.Errorf("%s: %+v, want %s: %s → %s", tt.name, f, tt.status, tt.detail, tt.next)
+		}
+	}
+}
+
+func TestCompiler(t *testing.T) {
+	for want, err := range map[Status]error{OK: nil, Fail: errors.New("no such file")} {
+		c := Config{Local: true, Data: t.TempDir(), Node: well, Compile: func(context.Context) error { return err }}
+		f := find(Examine(t.Context(), c), "compiler")
+		if len(f) != 1 || f[0].Status != want || (want == Fail) != (f[0].Next != "") {
+			t.Errorf("with %v, compiler = %+v, want %s", err, f, want)
 		}
 	}
 }
