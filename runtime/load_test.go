@@ -115,6 +115,8 @@ func TestLoadTellsWhatToMend(t *testing.T) {
 		{name: "environment name", wasm: cgiGuest(t), f: &orlav1.Function{Env: map[string]string{"a=b": ""}}, field: "env", words: []string{`"a=b"`}},
 		{name: "environment value", wasm: cgiGuest(t), f: &orlav1.Function{Env: map[string]string{"A": "\x00"}}, field: "env", words: []string{"NUL"}},
 		{name: "environment size", wasm: cgiGuest(t), f: &orlav1.Function{Args: []string{strings.Repeat("x", 1<<20)}}, field: "env", words: []string{"262144"}},
+		{name: "small table", wasm: cgiGuest(t), f: &orlav1.Function{Limits: &orlav1.Limits{TableElements: 1}}, field: "limits.table", words: []string{"set limits.table = "}},
+		{name: "pooled program", wasm: cgiGuest(t), f: &orlav1.Function{Isolation: orlav1.Isolation_ISOLATION_POOLED}, field: "isolation", words: []string{"CGI", "http-wasm"}},
 		{name: "missing file", wasm: cgiGuest(t), f: &orlav1.Function{Files: []*orlav1.File{{Path: "/a", Digest: modules.Sum([]byte("gone")).String()}}}, field: "files[/a]", words: []string{"sha256:"}},
 		{name: "file path", wasm: cgiGuest(t), f: &orlav1.Function{Files: []*orlav1.File{{Path: "/../a", Digest: b.store.Put(t, nil)}}}, field: "files[/../a]", words: []string{"clean path"}},
 		{name: "file twice", wasm: cgiGuest(t), f: &orlav1.Function{Files: []*orlav1.File{{Path: "/a", Digest: b.store.Put(t, nil)}, {Path: "/a", Digest: b.store.Put(t, nil)}}}, field: "files[/a]", words: []string{"twice"}},

@@ -125,7 +125,7 @@ func (p *Program) check(l *loaded) error {
 	c := l.snap.code.value
 	for _, t := range c.decl.Tables {
 		if t.Min > p.limits.elements {
-			return &FunctionError{Field: "limits", Problem: tooFewElements(t.Min, p.limits.elements)}
+			return &FunctionError{Field: "limits.table", Problem: tooFewElements(t.Min, p.limits.elements)}
 		}
 	}
 	if p.limits.pooled && p.abi == orlav1.Abi_ABI_CGI {
