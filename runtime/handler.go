@@ -64,6 +64,9 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		rec.Target, rec.Function = "function", h.name
 	}
 	out, begun, err := h.admit(w, r, rec)
+	if rec.Target == "" { // middleware that did not hand the request on
+		rec.Target, rec.Function = "function", h.name
+	}
 	ctx := context.WithoutCancel(r.Context())
 	h.obs.done(ctx, out, time.Since(began))
 	if h.circuit.done(time.Now(), out, err) {

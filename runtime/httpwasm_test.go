@@ -15,7 +15,33 @@ import (
 	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
 	"github.com/orla-edge/orla/runtime"
 	"github.com/orla-edge/orla/runtime/httpwasm"
+	"github.com/orla-edge/orla/telemetry"
 )
+
+// TestMiddlewareIsTheTarget: what has answered is in the record.
+func TestMiddlewareIsTheTarget(t *testing.T) {
+	b := newBench(t, runtime.Config{})
+	p := b.load(t, handlerGuest(t), &orlav1.Function{})
+	site := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		telemetry.RequestFrom(r.Context()).Target = "site"
+		w.WriteHeader(http.StatusNoContent)
+	})
+	url, last := serve(t, p.Middleware(site, "/*", ""))
+	for _, tt := range []struct {
+		path             string
+		status           int
+		target, function string
+	}{
+		{"/hello", 200, "function", "fn"},
+		{"/fault/unreachable", 502, "function", "fn"},
+		{"/next/plain", 204, "site", ""},
+	} {
+		got, rec := get(t, url+tt.path), last()
+		if got.StatusCode != tt.status || rec.Target != tt.target || rec.Function != tt.function {
+			t.Errorf("GET %s = %d by %q %q, want %d by %q %q", tt.path, got.StatusCode, rec.Target, rec.Function, tt.status, tt.target, tt.function)
+		}
+	}
+}
 
 func TestHTTPWasm(t *testing.T) {
 	b := newBench(t, runtime.Config{})
