@@ -9,6 +9,7 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev
 FUZZTIME ?= 10s
 BENCH    ?= .
 COUNT    ?= 6
+FUNCTIONS ?= 10000
 PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
 
 GOLANGCI_VERSION := v2.15.0
@@ -29,7 +30,7 @@ SERIAL := runtime/wasm
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build bin/orla for this machine
@@ -100,6 +101,16 @@ fuzz-long: deps ## a million mutants of real modules, and the rewriter's fuzz ta
 .PHONY: bench
 bench: deps ## run the benchmarks matching BENCH, COUNT (6) times
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) -timeout 60m ./...
+
+.PHONY: bench-guest
+bench-guest: deps ## run the benchmarks of functions, beside plain wazero, workerd and wasmtime
+	internal/peers/install
+	$(GO) test -run '^$$' -bench 'Hello|Instance|Cores' -benchmem -count $(COUNT) -timeout 30m ./runtime
+	$(GO) test -run '^$$' -bench 'Reset' -count $(COUNT) ./runtime/memory
+	$(GO) test -run '^$$' -bench 'Instrumented|Prepare' -count $(COUNT) -timeout 30m ./runtime/wasm
+	$(GO) test -run '^$$' -bench 'Load' -benchtime 10x -timeout 30m ./runtime/compile
+	$(GO) test -run '^$$' -bench 'HTTP' -benchtime 20000x -count $(COUNT) -timeout 30m ./internal/benchguest
+	$(GO) test -run '^$$' -bench 'Idle' -benchtime $(FUNCTIONS)x -timeout 30m ./internal/benchguest
 
 .PHONY: cover
 cover: deps ## run the tests of this module with coverage: coverage.out and the total
