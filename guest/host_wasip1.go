@@ -61,25 +61,36 @@ func clientGone() bool { return hostEnableFeatures(0)&clientHasGone != 0 }
 func ptr(b []byte) unsafe.Pointer    { return unsafe.Pointer(unsafe.SliceData(b)) }
 func strPtr(s string) unsafe.Pointer { return unsafe.Pointer(unsafe.StringData(s)) }
 
-// scratch is what the host writes into: a guest has one thread, and what is kept is
-// copied at once.
-var scratch = make([]byte, 4096)
+// arena is where the host writes strings, which stay there; slab is where lists of them
+// are cut from. What is full is left to those who hold its strings. A guest has one
+// thread.
+var (
+	arena = make([]byte, 0, 4096)
+	slab  = make([]string, 0, 64)
+)
 
-// room returns a buffer of n bytes.
+// room returns n bytes or more at the end of the arena.
 func room(n int) []byte {
-	if n > len(scratch) {
-		return make([]byte, n)
+	if cap(arena)-len(arena) < n {
+		arena = make([]byte, 0, max(n, 4096))
 	}
-	return scratch
+	return arena[len(arena):cap(arena)]
+}
+
+// keep returns the first n bytes of what room has returned as a string.
+func keep(n int) string {
+	from := len(arena)
+	arena = arena[:from+n]
+	return unsafe.String(unsafe.SliceData(arena[from:]), n)
 }
 
 // text returns a field that the host writes into a buffer. The host says how long it
 // is; if that is more than there was room for, it has written nothing.
 func text(get func(unsafe.Pointer, uint32) uint32) string {
-	for buf := scratch; ; {
+	for buf := room(256); ; {
 		n := int(get(ptr(buf), uint32(len(buf))))
 		if n <= len(buf) {
-			return string(buf[:n])
+			return keep(n)
 		}
 		buf = room(n)
 	}
@@ -87,13 +98,19 @@ func text(get func(unsafe.Pointer, uint32) uint32) string {
 
 // list returns strings that the host writes into a buffer, each with a NUL after it.
 func list(get func(unsafe.Pointer, uint32) uint64) []string {
-	for buf := scratch; ; {
+	for buf := room(512); ; {
 		r := get(ptr(buf), uint32(len(buf)))
 		count, size := int(r>>32), int(uint32(r))
-		if size <= len(buf) {
-			return splitNUL(string(buf[:size]), count)
+		if size > len(buf) {
+			buf = room(size)
+			continue
 		}
-		buf = room(size)
+		if cap(slab)-len(slab) < count {
+			slab = make([]string, 0, max(count, 64))
+		}
+		from := len(slab)
+		slab = appendNUL(slab, keep(size), count)
+		return slab[from:len(slab):len(slab)]
 	}
 }
 

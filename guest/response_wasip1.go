@@ -32,11 +32,13 @@ var (
 )
 
 func newResponse(ctx *requestContext) *response {
-	return &response{ctx: ctx, header: make(http.Header)}
+	return &response{ctx: ctx, header: make(http.Header, 8), buf: make([]byte, 0, bufferSize)}
 }
 
 // reset forgets what was not sent.
-func (w *response) reset() { *w = response{ctx: w.ctx, header: make(http.Header), head: w.head} }
+func (w *response) reset() {
+	*w = response{ctx: w.ctx, header: make(http.Header), head: w.head, buf: w.buf[:0]}
+}
 
 // Header implements [http.ResponseWriter].
 func (w *response) Header() http.Header { return w.header }

@@ -23,11 +23,10 @@ func serve() {
 		hostStatus(http.StatusInternalServerError)
 		return
 	}
-	ctx := newRequestContext(clientGone)
-	defer ctx.cancel()
-	w := newResponse(ctx)
-	r, err := newRequest(ctx)
-	if err != nil {
+	x := takeExchange()
+	defer x.ctx.cancel()
+	w, r := x.response, x.request
+	if err := x.read(); err != nil {
 		logLine(levelError, "guest: request: "+err.Error())
 		http.Error(w, http.StatusText(http.StatusBadRequest), http.StatusBadRequest)
 		w.finish()
@@ -61,36 +60,61 @@ func call(w *response, r *http.Request) {
 	w.finish()
 }
 
-// newRequest makes the request as a server of net/http would.
-func newRequest(ctx *requestContext) (*http.Request, error) {
-	uri := text(hostURI)
-	u, err := url.ParseRequestURI(uri)
-	if err != nil {
-		return nil, err
+// exchange is what a request needs.
+type exchange struct {
+	ctx      *requestContext
+	request  *http.Request
+	response *response
+	body     *body
+}
+
+// spare is an exchange that was made before its request came: in a memory that is made
+// clean for each request it is there each time.
+var spare *exchange
+
+func newExchange() *exchange {
+	ctx := newRequestContext(clientGone)
+	r := (&http.Request{Header: make(http.Header, 16), ContentLength: -1}).WithContext(ctx)
+	return &exchange{ctx: ctx, request: r, response: newResponse(ctx), body: &body{request: r, ctx: ctx}}
+}
+
+func takeExchange() *exchange {
+	x := spare
+	if spare = nil; x == nil {
+		return newExchange()
 	}
-	r := (&http.Request{
-		Method: text(hostMethod), URL: u, RequestURI: uri, Proto: text(hostProtocol),
-		RemoteAddr: text(hostSource), Header: make(http.Header), ContentLength: -1,
-	}).WithContext(ctx)
+	return x
+}
+
+// read makes the request as a server of net/http would.
+func (x *exchange) read() (err error) {
+	r := x.request
+	r.RequestURI = text(hostURI)
+	if r.URL, err = url.ParseRequestURI(r.RequestURI); err != nil {
+		return err
+	}
+	r.Method, r.Proto, r.RemoteAddr = text(hostMethod), text(hostProtocol), text(hostSource)
 	var ok bool
 	if r.ProtoMajor, r.ProtoMinor, ok = http.ParseHTTPVersion(r.Proto); !ok {
 		r.ProtoMajor, r.ProtoMinor = 1, 1
 	}
 	for _, name := range headerNames(kindRequest) {
-		r.Header[http.CanonicalHeaderKey(name)] = headerValues(kindRequest, name)
+		values := headerValues(kindRequest, name)
+		if name == "host" && len(values) > 0 {
+			r.Host = values[0]
+			continue
+		}
+		r.Header[http.CanonicalHeaderKey(name)] = values
 	}
-	r.Host = r.Header.Get("Host")
-	r.Header.Del("Host")
 	if n := r.Header.Get("Content-Length"); n != "" {
 		if r.ContentLength, err = strconv.ParseInt(n, 10, 64); err != nil || r.ContentLength < 0 {
-			return nil, fmt.Errorf("Content-Length %q", n)
+			return fmt.Errorf("Content-Length %q", n)
 		}
 	}
-	b := &body{request: r, ctx: ctx}
 	// The host passes no Transfer-Encoding: whether there is a body of unknown length
 	// shows when it is read.
-	if r.Body = b; r.ContentLength == 0 {
+	if r.Body = x.body; r.ContentLength == 0 {
 		r.Body = http.NoBody
 	}
-	return r, nil
+	return nil
 }

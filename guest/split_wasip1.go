@@ -2,9 +2,8 @@ package guest
 
 import "strings"
 
-// splitNUL splits s into count strings, each of which ends with a NUL.
-func splitNUL(s string, count int) []string {
-	list := make([]string, 0, count)
+// appendNUL appends count strings, each of which ends with a NUL in s.
+func appendNUL(list []string, s string, count int) []string {
 	for range count {
 		item, rest, found := strings.Cut(s, "\x00")
 		if !found {

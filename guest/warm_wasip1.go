@@ -11,6 +11,7 @@ import (
 // collection as can be; what the standard library makes at its first use is made; and
 // the allocator has a span of each small size at hand.
 func warm() {
+	spare = newExchange()
 	runtime.GC()
 	_ = http.CanonicalHeaderKey("x-warm")
 	_ = http.DetectContentType([]byte("warm"))
