@@ -80,7 +80,7 @@ func newBench(t *testing.T, child string, cfg runtime.Config) *bench {
 	}
 	b := &bench{store: guests.NewStore(t)}
 	cfg.Blobs, cfg.CacheDir, cfg.CompileCommand, cfg.MaxMemory = b.store, guests.CompileCache(t), []string{self, child}, budget
-	cfg.Logger = slog.New(slog.NewTextHandler(io.Discard, nil)) // writes like a real one
+	cfg.Logger = slog.New(slog.NewTextHandler(io.Discard, nil)) //nolint:sloglint // it formats, as a real one does
 	if b.Engine, err = runtime.New(t.Context(), cfg); err != nil {
 		t.Fatal(err)
 	}
