@@ -63,6 +63,13 @@ func TestCGIResponses(t *testing.T) {
 		{"document", "Content-Type: text/plain\n\nhi", "hi", 200, map[string]string{"Content-Type": "text/plain"}},
 		{"crlf and status", "Status: 404 Not Found\r\nContent-Type: text/x\r\n\r\nno", "no", 404, nil},
 		{"status alone", "Status: 204\n\n", "", 204, nil},
+		{"a body of no type", "Status: 200\n\n<html>", "<html>", 200, map[string]string{"Content-Type": ""}},
+		{"redirect to a URL", "Location: https://x.example/a?b#c\n\n", "", 302, map[string]string{"Location": "https://x.example/a?b#c"}},
+		{"redirect with a document", "Status: 303\nLocation: /a\nContent-Type: text/x\n\nsee", "see", 303, map[string]string{"Location": "/a", "Content-Type": "text/x"}},
+		{"redirect to a path with a document", "Location: /a\nContent-Type: text/x\n\nsee", "see", 302, map[string]string{"Location": "/a"}},
+		{"not modified", "Status: 304\nETag: \"x\"\nContent-Length: 9\n\nnot sent", "", 304, map[string]string{"Etag": `"x"`}},
+		{"two cookies", "Content-Type: a/b\nSet-Cookie: a=1\nSet-Cookie: b=2\n\n", "", 200, map[string]string{"Set-Cookie": "a=1, b=2"}},
+		{"how the body is sent", "Content-Type: a/b\nTransfer-Encoding: gzip\nTrailer: x\n\nhi", "hi", 200, map[string]string{"Transfer-Encoding": "", "Trailer": "", "Content-Length": "2"}},
 		{"redirect to a path", "Location: /there?x=1\n\n", "", 302, map[string]string{"Location": "/there?x=1"}},
 		{"redirect to a URL with status", "Status: 307\nLocation: https://x.example/\n\n", "", 307, map[string]string{"Location": "https://x.example/"}},
 		{"two fields of one name", "Content-Type: a/b\nX-A: 1\nX-A: 2\n\n", "", 200, map[string]string{"X-A": "1, 2"}},
@@ -88,11 +95,53 @@ func TestCGIResponses(t *testing.T) {
 	if got := do(t, "HEAD", url+"/x", nil); got.StatusCode != 200 || got.body != "" || got.Header.Get("Content-Type") != "text/plain" {
 		t.Errorf("HEAD: %d %q %v", got.StatusCode, got.body, got.Header)
 	}
+	if got := do(t, "HEAD", url+"/head-length", nil); got.StatusCode != 200 || got.Header.Get("Content-Length") != "1234" {
+		t.Errorf("HEAD of a document with a length: %d %v", got.StatusCode, got.Header)
+	}
+	if got := get(t, url+"/read-all"); got.body != "0\n" {
+		t.Errorf("a GET without a body has %q bytes", got.body)
+	}
 	if got := do(t, "POST", url+"/close-stdin", strings.NewReader("unread")); got.body != "ok" {
 		t.Errorf("a guest that closes stdin: %q", got.body)
 	}
 	if got := do(t, "POST", url+"/count", bytes.NewReader(make([]byte, 200<<10))); got.StatusCode != 200 {
 		t.Errorf("a guest that ignores stdin: %d", got.StatusCode)
+	}
+}
+
+// TestCGIAnswersEarly: the answer is there while the request's body is not.
+func TestCGIAnswersEarly(t *testing.T) {
+	b := newBench(t, runtime.Config{Timeout: time.Minute})
+	url, last := serve(t, b.load(t, cgiGuest(t), &orlav1.Function{}).Handler("/*", ""))
+	r, w := io.Pipe() // written to only once the answer is there
+	req, _ := http.NewRequestWithContext(t.Context(), "POST", url+"/count", r)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || string(body) != "1\n" {
+		t.Errorf("the answer is %q, %v", body, err)
+	}
+	w.Close()
+	if rec := last(); rec.Err != nil {
+		t.Errorf("the record has %v", rec.Err)
+	}
+}
+
+// TestCGIContentLength: a body that is not as long as it says never passes for whole.
+func TestCGIContentLength(t *testing.T) {
+	b := newBench(t, runtime.Config{})
+	url, last := serve(t, b.load(t, cgiGuest(t), &orlav1.Function{}).Handler("/*", ""))
+	for name, output := range map[string]string{"longer": "Content-Type: a/b\nContent-Length: 2\n\nabc", "shorter": "Content-Type: a/b\nContent-Length: 4\n\nabc"} {
+		got, rec := do(t, "POST", url+"/raw", strings.NewReader(output)), last()
+		if got.err == nil {
+			t.Errorf("%s: the client gets %q and no error", name, got.body)
+		}
+		if !errors.Is(rec.Err, cgi.ErrHead) || !strings.Contains(rec.Err.Error(), name+" than its Content-Length") {
+			t.Errorf("%s: the record has %v", name, rec.Err)
+		}
 	}
 }
 
@@ -102,6 +151,7 @@ func TestCGIBadResponses(t *testing.T) {
 	for name, output := range map[string]string{
 		"nothing": "", "no head": "hello\n\nx", "cut short": "Content-Type: a/b\n", "only a body": "\nx", "bad status": "Status: 99\n\n",
 		"bad name": "Con tent: x\n\n", "control character": "Content-Type: a\x01b\n\n", "two lengths": "Status: 200\nContent-Length: 1\nContent-Length: 2\n\n",
+		"a status line": "HTTP/1.1 200 OK\r\nContent-Type: a/b\r\n\r\nx", "a folded field": "Content-Type: a/b\n c\n\n", "two types": "Content-Type: a/b\nContent-Type: c/d\n\n",
 	} {
 		got := do(t, "POST", url+"/raw", strings.NewReader(output))
 		if got.err != nil || got.StatusCode != http.StatusBadGateway || !strings.Contains(got.body, "request r1") || got.Header.Get("Cache-Control") != "no-store" {

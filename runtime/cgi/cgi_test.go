@@ -112,6 +112,13 @@ func TestHeadLimit(t *testing.T) {
 	}
 }
 
+func TestStatusLineIsExplained(t *testing.T) {
+	_, err := ParseHead([]byte("HTTP/1.0 200 OK\r\n\r\n"))
+	if !errors.Is(err, ErrHead) || !strings.Contains(err.Error(), "nph-") || !strings.Contains(err.Error(), "Status: 200 OK") {
+		t.Errorf("ParseHead of a status line = %v, want ErrHead with what to print", err)
+	}
+}
+
 // slow is the obvious way to find the end of a head.
 func slow(b []byte) int {
 	lines := bytes.SplitAfter(b, []byte("\n"))

@@ -29,6 +29,10 @@ type Var struct{ Name, Value string }
 //     nothing is looked up.
 //   - Authorization is passed on as HTTP_AUTHORIZATION, because the program is the
 //     one who checks it.
+//   - CONTENT_LENGTH is not set for a body whose length is not known beforehand: the
+//     body streams, and the program reads to its end.
+//   - A query without "=" is not split into arguments (4.4): a program's options are
+//     not the client's to choose.
 //   - Fields of the connection, "Proxy" (CVE-2016-5385) and the node's own are not
 //     passed on, nor is a field with an underscore in its name, which could not be
 //     told from one with a hyphen.

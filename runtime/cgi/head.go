@@ -12,7 +12,8 @@ import (
 	"github.com/orla-edge/orla/runtime/host"
 )
 
-// ErrHead is what every fault of a response's head wraps.
+// ErrHead is what every fault of a response's head wraps, and a body of another length
+// than the head says.
 var ErrHead = errors.New("cgi: not a CGI response")
 
 // MaxHead is the size in bytes that a response's head may have.
@@ -22,6 +23,8 @@ const MaxHead = 32 << 10
 type Head struct {
 	Status int
 	Header http.Header
+	// Length is the Content-Length, or -1 if there is none.
+	Length int64
 }
 
 // endOfHead looks for the empty line that ends a head. It begins at from, where a
@@ -43,11 +46,15 @@ func endOfHead(b []byte, from int) (end, next int) {
 // ParseHead reads a head, which ends with an empty line.
 //
 // A document response (6.2.1) has a Content-Type, and may have a Status; a Status
-// alone does too. A Location without a Status is a redirect: to a URL (6.2.3, 6.2.4),
+// alone does too, and then nobody guesses the type. A Location without a Status is a redirect: to a URL (6.2.3, 6.2.4),
 // or to a path (6.2.2), which is sent to the client as well instead of being followed
-// inside the node, so that the client's URL says what it sees.
+// inside the node, so that the client's URL says what it sees. Programs that write the
+// whole of the HTTP response ("nph-", 5) are refused.
 func ParseHead(b []byte) (Head, error) {
-	h := Head{Header: make(http.Header)}
+	h := Head{Header: make(http.Header), Length: -1}
+	if bytes.HasPrefix(b, []byte("HTTP/")) {
+		return Head{}, fmt.Errorf("%w: the output begins with a status line, as that of an nph- program, which is not supported; print \"Status: 200 OK\" instead", ErrHead)
+	}
 	for line := range bytes.Lines(b) {
 		line = bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r"))
 		if len(line) == 0 {
@@ -87,7 +94,7 @@ func (h *Head) add(line []byte) error {
 		if err != nil || h.Header[name] != nil {
 			return fmt.Errorf("%w: Content-Length %q", ErrHead, value)
 		}
-		value = strconv.FormatUint(n, 10)
+		value, h.Length = strconv.FormatUint(n, 10), int64(n)
 	case "Content-Type", "Location":
 		if h.Header[name] != nil {
 			return fmt.Errorf("%w: more than one %s", ErrHead, name)

@@ -2,6 +2,7 @@ package cgi
 
 import (
 	"fmt"
+	"net/http"
 	"strings"
 
 	"github.com/orla-edge/orla/runtime/host"
@@ -13,6 +14,7 @@ type Output struct {
 	x    *host.Exchange
 	head []byte // collected so far; nil once the response has begun
 	line int    // where the last line of head begins
+	left int64  // of the body, as Content-Length has it; negative if it says nothing
 	err  error
 	// fail is told the first fault, so that the program can be stopped.
 	fail func(error)
@@ -39,7 +41,7 @@ func (o *Output) Write(p []byte) (int, error) {
 
 func (o *Output) write(p []byte) (int, error) {
 	if o.head == nil {
-		return o.x.Write(p)
+		return o.body(p)
 	}
 	before := len(o.head)
 	o.head = append(o.head, p[:min(len(p), MaxHead+1-before)]...)
@@ -57,6 +59,12 @@ func (o *Output) write(p []byte) (int, error) {
 	}
 	o.head = nil
 	host.CopyHeader(o.x.Header(), h.Header)
+	if h.Header["Content-Type"] == nil {
+		o.x.Header()["Content-Type"] = nil // 6.3.1: nobody is to guess it
+	}
+	if o.left = h.Length; o.bodiless(h.Status) {
+		o.left = -1
+	}
 	if err := o.x.Start(h.Status); err != nil {
 		return 0, err
 	}
@@ -64,16 +72,35 @@ func (o *Output) write(p []byte) (int, error) {
 	if used == len(p) {
 		return len(p), nil
 	}
-	n, err := o.x.Write(p[used:])
+	n, err := o.body(p[used:])
 	return used + n, err
 }
 
+// bodiless reports whether a Content-Length tells of a body that is not sent.
+func (o *Output) bodiless(status int) bool {
+	return o.x.Request.Method == http.MethodHead || status == http.StatusNoContent || status == http.StatusNotModified
+}
+
+// body passes a piece of the body on.
+func (o *Output) body(p []byte) (int, error) {
+	if o.left >= 0 {
+		if o.left -= int64(len(p)); o.left < 0 {
+			return 0, fmt.Errorf("%w: the body is longer than its Content-Length", ErrHead)
+		}
+	}
+	return o.x.Write(p)
+}
+
 // Close is called when the program has ended. It returns the fault that Write has
-// met, or that the output ended within the head.
+// met, or that the output ended too early.
 func (o *Output) Close() error {
 	switch {
-	case o.err != nil || o.head == nil:
+	case o.err != nil:
 		return o.err
+	case o.head == nil && o.left > 0:
+		return fmt.Errorf("%w: the body is %d bytes shorter than its Content-Length", ErrHead, o.left)
+	case o.head == nil:
+		return nil
 	case len(o.head) == 0:
 		return fmt.Errorf("%w: the program printed nothing", ErrHead)
 	}

@@ -135,6 +135,10 @@ int main(int argc, char **argv) {
     while ((n = fread(buf, 1, sizeof buf, stdin)) > 0) fwrite(buf, 1, n, stdout);
     return 0;
   }
+  if (IS("/head-length")) {
+    printf("Content-Type: text/plain\nContent-Length: 1234\n\n");
+    return 0;
+  }
   if (IS("/bytewise")) {
     setvbuf(stdout, NULL, _IONBF, 0);
     for (const char *s = "Status: 201\r\nContent-Type: text/plain\r\n\r\nbody"; *s; s++) putchar(*s);
