@@ -117,6 +117,8 @@ func importHint(i wasm.Import) string {
 		return "; a later release of Orla will run Compute programs"
 	case strings.HasPrefix(i.Module, "wasi:"):
 		return "; it is the inside of a component, which a later release of Orla will run"
+	case i.Module == "env" && i.Name == "abort":
+		return "; if it was built by AssemblyScript's asc, add --use abort= to its flags"
 	case i.Module == "env":
 		return "; an import from \"env\" is usually a symbol that was not linked, or a build by Emscripten: build for wasm32-wasi"
 	}

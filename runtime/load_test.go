@@ -98,6 +98,7 @@ func TestLoadTellsWhatToMend(t *testing.T) {
 		{name: "atomics", wasm: []byte(magic + section(1, "\x60\x00\x00") + section(3, "\x00") + section(5, "\x00\x01") + section(10, "\x06\x00\xfe\x03\x00\x0b\x0b")), words: []string{"threads"}},
 		{name: "no entry", wasm: module{exports: []string{"add", "mul"}, pages: 1}.bytes(), words: []string{"_start", "handle_request", "add, mul"}},
 		{name: "unknown import", wasm: module{imports: [][2]string{{"env", "f"}}, exports: []string{"_start"}, pages: 1}.bytes(), words: []string{"env.f", "no ABI offers", "wasi_snapshot_preview1", "http_handler", "wasm32-wasi"}},
+		{name: "AssemblyScript's abort", wasm: module{imports: [][2]string{{"env", "abort"}}, exports: []string{"handle_request"}, pages: 1}.bytes(), words: []string{"env.abort", "--use abort="}},
 		{name: "GOOS=js", wasm: module{imports: [][2]string{{"gojs", "runtime.wasmExit"}}, pages: 1}.bytes(), words: []string{"gojs.runtime.wasmExit", "GOOS=wasip1"}},
 		{name: "browser", wasm: module{imports: [][2]string{{"wbg", "x"}}}.bytes(), words: []string{"wbg.x", "browser"}},
 		{name: "compute", wasm: module{imports: [][2]string{{"fastly_http_req", "x"}}}.bytes(), words: []string{"later release"}},
