@@ -105,13 +105,25 @@ func list(get func(unsafe.Pointer, uint32) uint64) []string {
 			buf = room(size)
 			continue
 		}
-		if cap(slab)-len(slab) < count {
-			slab = make([]string, 0, max(count, 64))
-		}
-		from := len(slab)
+		from := reserve(count)
 		slab = appendNUL(slab, keep(size), count)
 		return slab[from:len(slab):len(slab)]
 	}
+}
+
+// reserve makes room for n strings in the slab, and returns where they begin.
+func reserve(n int) int {
+	if cap(slab)-len(slab) < n {
+		slab = make([]string, 0, max(n, 64))
+	}
+	return len(slab)
+}
+
+// cut returns a copy of list that is part of the slab.
+func cut(list ...string) []string {
+	from := reserve(len(list))
+	slab = append(slab, list...)
+	return slab[from:len(slab):len(slab)]
 }
 
 func headerNames(kind uint32) []string {

@@ -17,7 +17,7 @@ type response struct {
 	header  http.Header
 	head    bool // the request is a HEAD
 	status  int  // 0 until WriteHeader
-	snap    http.Header
+	snap    http.Header // the header as it was at WriteHeader
 	sent    bool // the head is with the host
 	buf     []byte
 	written int64
@@ -32,12 +32,12 @@ var (
 )
 
 func newResponse(ctx *requestContext) *response {
-	return &response{ctx: ctx, header: make(http.Header, 8), buf: make([]byte, 0, bufferSize)}
+	return &response{ctx: ctx, header: make(http.Header, 8), snap: make(http.Header, 8), buf: make([]byte, 0, bufferSize)}
 }
 
 // reset forgets what was not sent.
 func (w *response) reset() {
-	*w = response{ctx: w.ctx, header: make(http.Header), head: w.head, buf: w.buf[:0]}
+	*w = response{ctx: w.ctx, header: make(http.Header), snap: make(http.Header), head: w.head, buf: w.buf[:0]}
 }
 
 // Header implements [http.ResponseWriter].
@@ -49,7 +49,9 @@ func (w *response) WriteHeader(status int) {
 		return
 	}
 	w.status = status
-	w.snap = w.header.Clone()
+	for name, values := range w.header {
+		w.snap[name] = cut(values...)
+	}
 }
 
 // Write implements [http.ResponseWriter].
@@ -84,21 +86,29 @@ func (w *response) begin(p []byte) {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
 	}
-	if !w.sent && w.written == 0 && len(p) > 0 && w.snap.Get("Content-Encoding") == "" {
+	if !w.sent && w.written == 0 && len(p) > 0 && first(w.snap["Content-Encoding"]) == "" {
 		if _, typed := w.snap["Content-Type"]; !typed {
-			w.snap.Set("Content-Type", http.DetectContentType(p))
+			w.snap["Content-Type"] = cut(http.DetectContentType(p))
 		}
 	}
 }
 
 // declared returns the Content-Length that the handler has set, or -1.
 func (w *response) declared() int64 {
-	if v := w.snap.Get("Content-Length"); v != "" {
+	if v := first(w.snap["Content-Length"]); v != "" {
 		if n, err := strconv.ParseInt(v, 10, 64); err == nil {
 			return n
 		}
 	}
 	return -1
+}
+
+// first returns the first of values, as [http.Header.Get] does of a canonical key.
+func first(values []string) string {
+	if len(values) == 0 {
+		return ""
+	}
+	return values[0]
 }
 
 // Flush implements [http.Flusher].
@@ -156,7 +166,7 @@ func (w *response) measure() {
 			return
 		}
 	}
-	w.snap.Set("Content-Length", strconv.Itoa(len(w.buf)))
+	w.snap["Content-Length"] = cut(strconv.Itoa(len(w.buf)))
 }
 
 // trailers sends the fields that the header announced as "Trailer", and those that were

@@ -106,7 +106,7 @@ func (x *exchange) read() (err error) {
 		}
 		r.Header[http.CanonicalHeaderKey(name)] = values
 	}
-	if n := r.Header.Get("Content-Length"); n != "" {
+	if n := first(r.Header["Content-Length"]); n != "" {
 		if r.ContentLength, err = strconv.ParseInt(n, 10, 64); err != nil || r.ContentLength < 0 {
 			return fmt.Errorf("Content-Length %q", n)
 		}
