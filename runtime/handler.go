@@ -117,7 +117,7 @@ func (h *handler) admit(w http.ResponseWriter, r *http.Request, rec *telemetry.R
 	if err != nil {
 		return classify(ctx, err), false, err
 	}
-	defer func() { h.engine.report(ctx, l.drop(context.WithoutCancel(ctx))) }()
+	defer func() { h.engine.report(ctx, l.drop(ctx)) }()
 	l.busy.Add(1)
 	defer l.busy.Add(-1)
 	h.used.Store(time.Now().UnixNano())
@@ -220,15 +220,11 @@ func (c *client) isGone() bool {
 // follow ends the run's waiting when its time is up or its client goes away. The caller
 // calls what it returns when the guest has ended.
 func (r *run) follow(ctx context.Context, x *host.Exchange, c *client) func() {
-	ended := make(chan struct{})
-	unwatch := context.AfterFunc(r.Context, func() {
-		defer close(ended)
-		x.Stop()
-	})
+	r.attach(x)
 	forget := context.AfterFunc(ctx, func() {
 		c.gone.Store(true)
-		x.Stop()
-		end := func() { r.cancel(context.Cause(ctx)) }
+		r.halt()
+		end := func() { r.end(context.Cause(ctx)) }
 		if !c.heeds {
 			end()
 			return
@@ -242,22 +238,21 @@ func (r *run) follow(ctx context.Context, x *host.Exchange, c *client) func() {
 	})
 	return func() {
 		forget()
-		if !unwatch() {
-			<-ended
-		}
+		r.attach(nil)
 		x.Close()
 	}
 }
 
 func (h *handler) newLog(ctx context.Context, id string) *host.Log {
-	log := host.NewLog(ctx, h.logger.With(telemetry.KeyRequestID, id))
+	log := host.NewLog(ctx, h.logger)
+	log.Attr = slog.String(telemetry.KeyRequestID, id)
 	log.MaxBytes, log.Rate = h.limits.log, h.logRate
 	log.Dropped = func(limit string) { h.obs.hit(ctx, limit) }
 	return log
 }
 
 func (h *handler) runCGI(r *run, x *host.Exchange, log *host.Log) error {
-	out, stderr := cgi.NewOutput(x, r.cancel), log.Stream("stderr")
+	out, stderr := cgi.NewOutput(x, r.end), log.Stream("stderr")
 	defer stderr.Flush()
 	r.stdin, r.stdout, r.stderr = x, out, stderr
 	r.env = merge(h.env, cgi.Env(x.Request, h.mount))

@@ -54,6 +54,7 @@ func (l *loaded) drop(ctx context.Context) error {
 	if l.refs.Add(-1) > 0 {
 		return nil
 	}
+	ctx = context.WithoutCancel(ctx)
 	return errors.Join(l.shrink(ctx, time.Now().Add(time.Hour)), l.engine.snapshots.release(ctx, l.lease))
 }
 

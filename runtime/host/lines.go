@@ -26,6 +26,8 @@ type Log struct {
 	MaxBytes int64
 	// Rate bounds the lines of all requests of a function; nil means no bound.
 	Rate *rate.Limiter
+	// Attr is added to each record, if it has a key.
+	Attr slog.Attr
 	// Dropped is told once, with the limit's name, when lines are dropped; it may be nil.
 	Dropped func(limit string)
 
@@ -60,7 +62,7 @@ func (l *Log) Line(level slog.Level, stream, line string) {
 		l.drop(stream, "log_rate", "function prints more lines a second than it may; dropping the rest of this request's")
 	default:
 		line = strings.ToValidUTF8(line, "\ufffd")
-		l.logger.LogAttrs(l.ctx, level, line, slog.String(telemetry.KeyStream, stream)) //nolint:sloglint // the guest's record, not ours
+		l.record(level, line, slog.String(telemetry.KeyStream, stream))
 	}
 }
 
@@ -70,8 +72,14 @@ func (l *Log) drop(stream, limit, message string) {
 	if l.Dropped != nil {
 		l.Dropped(limit)
 	}
-	l.logger.LogAttrs(l.ctx, slog.LevelWarn, message, //nolint:sloglint // one of two constants
-		slog.String(telemetry.KeyStream, stream), slog.String("limit", limit))
+	l.record(slog.LevelWarn, message, slog.String(telemetry.KeyStream, stream), slog.String("limit", limit))
+}
+
+func (l *Log) record(level slog.Level, message string, attrs ...slog.Attr) {
+	if l.Attr.Key != "" {
+		attrs = append([]slog.Attr{l.Attr}, attrs...)
+	}
+	l.logger.LogAttrs(l.ctx, level, message, attrs...) //nolint:sloglint // the guest's record, not ours
 }
 
 // Stream returns a writer that logs what it is given line by line. Flush logs what
