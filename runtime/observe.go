@@ -94,15 +94,23 @@ func (o *observer) stop() {
 	_ = o.state.Unregister() // always succeeds for a registration of this meter
 }
 
-// measures are the label sets of one program, made once.
+// measures are the label sets of one program, made once: an argument made for a call
+// of an interface is garbage.
 type measures struct {
 	*observer
 	labels        metric.MeasurementOption
-	ended         map[outcome]metric.MeasurementOption
-	span          []attribute.KeyValue
+	add           []metric.AddOption       // with labels
+	record        []metric.RecordOption    // with labels
+	span          []trace.SpanStartOption  // with the span's attributes
+	ended         map[outcome]endedOptions // with labels and the outcome
 	app, function attribute.KeyValue
 	// idle and busy are labels with the state of instances.
 	idle, busy metric.MeasurementOption
+}
+
+type endedOptions struct {
+	add    []metric.AddOption
+	record []metric.RecordOption
 }
 
 func newMeasures(o *observer, app string, f *orlav1.Function, abi orlav1.Abi) *measures {
@@ -111,21 +119,23 @@ func newMeasures(o *observer, app string, f *orlav1.Function, abi orlav1.Abi) *m
 		entry = httpwasm.HandleRequest
 	}
 	labels := []attribute.KeyValue{attribute.String(telemetry.AttrApp, app), attribute.String(telemetry.AttrFunction, f.GetName())}
-	m := &measures{observer: o, labels: metric.WithAttributeSet(attribute.NewSet(labels...)), ended: make(map[outcome]metric.MeasurementOption)}
+	m := &measures{observer: o, labels: metric.WithAttributeSet(attribute.NewSet(labels...)), ended: make(map[outcome]endedOptions)}
+	m.add, m.record = []metric.AddOption{m.labels}, []metric.RecordOption{m.labels}
 	for _, out := range outcomes {
-		m.ended[out] = metric.WithAttributeSet(attribute.NewSet(append(labels[:2:2], attribute.String(telemetry.AttrOutcome, string(out)))...))
+		set := metric.WithAttributeSet(attribute.NewSet(append(labels[:2:2], attribute.String(telemetry.AttrOutcome, string(out)))...))
+		m.ended[out] = endedOptions{[]metric.AddOption{set}, []metric.RecordOption{set}}
 	}
 	state := func(s string) metric.MeasurementOption {
 		return metric.WithAttributeSet(attribute.NewSet(append(labels[:2:2], attribute.String(telemetry.AttrInstanceState, s))...))
 	}
 	m.idle, m.busy = state("idle"), state("busy")
 	m.app, m.function = labels[0], labels[1]
-	m.span = append(labels[:2:2],
+	m.span = []trace.SpanStartOption{trace.WithAttributes(append(labels[:2:2],
 		attribute.String(telemetry.AttrABI, abiName(abi)),
 		attribute.String("faas.name", app+"/"+f.GetName()),
 		attribute.String("faas.trigger", "http"),
 		attribute.String("code.function.name", entry),
-		attribute.String("code.file.path", f.GetSource()))
+		attribute.String("code.file.path", f.GetSource()))...)}
 	return m
 }
 
@@ -139,28 +149,33 @@ func abiName(abi orlav1.Abi) string {
 
 // start begins the guest's span.
 func (m *measures) start(ctx context.Context, requestID string) (context.Context, trace.Span) {
-	m.active.Add(ctx, 1, m.labels)
-	return m.tracer.Start(ctx, telemetry.SpanGuest, trace.WithAttributes(m.span...),
-		trace.WithAttributes(attribute.String("faas.invocation_id", requestID)))
+	m.active.Add(ctx, 1, m.add...)
+	ctx, span := m.tracer.Start(ctx, telemetry.SpanGuest, m.span...)
+	if span.IsRecording() {
+		span.SetAttributes(attribute.String("faas.invocation_id", requestID))
+	}
+	return ctx, span
 }
 
 // end ends what start began.
 func (m *measures) end(ctx context.Context, span trace.Span, out outcome, err error, took, cpu time.Duration) {
-	m.active.Add(ctx, -1, m.labels)
-	m.cpu.Add(ctx, cpu.Seconds(), m.labels)
-	m.guest.Record(ctx, took.Seconds(), m.labels)
-	span.SetAttributes(attribute.String(telemetry.AttrOutcome, string(out)), attribute.Float64(telemetry.AttrGuestCPU, float64(cpu)/1e6))
-	if err != nil {
-		span.RecordError(err)
-		span.SetStatus(codes.Error, string(out))
+	m.active.Add(ctx, -1, m.add...)
+	m.cpu.Add(ctx, cpu.Seconds(), m.add...)
+	m.guest.Record(ctx, took.Seconds(), m.record...)
+	if span.IsRecording() {
+		span.SetAttributes(attribute.String(telemetry.AttrOutcome, string(out)), attribute.Float64(telemetry.AttrGuestCPU, float64(cpu)/1e6))
+		if err != nil {
+			span.RecordError(err)
+			span.SetStatus(codes.Error, string(out))
+		}
 	}
 	span.End()
 }
 
 // done records an invocation as a whole.
 func (m *measures) done(ctx context.Context, out outcome, took time.Duration) {
-	m.invocations.Add(ctx, 1, m.ended[out])
-	m.duration.Record(ctx, took.Seconds(), m.ended[out])
+	m.invocations.Add(ctx, 1, m.ended[out].add...)
+	m.duration.Record(ctx, took.Seconds(), m.ended[out].record...)
 }
 
 // hit counts that a limit was reached.

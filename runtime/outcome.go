@@ -60,10 +60,11 @@ func limitOf(err error) string {
 // about an invocation that the node has stopped, because stopping cuts the connection's
 // reading side, which cancels the context.
 func classify(client context.Context, err error) outcome {
+	if err == nil {
+		return succeeded
+	}
 	s := stopped(err)
 	switch {
-	case err == nil:
-		return succeeded
 	case s != nil:
 		return s.out
 	case errors.Is(err, host.ErrRequestSize):

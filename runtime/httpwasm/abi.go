@@ -100,8 +100,8 @@ func (f function) bind() api.GoModuleFunc {
 		if ctx.Err() != nil {
 			trap(context.Cause(ctx))
 		}
-		g := &guest{Call: c, mem: memory{mod.Memory()}}
-		if r := f.call(g, stack); len(f.results) > 0 {
+		c.guest.Call, c.guest.mem = c, memory{mod.Memory()}
+		if r := f.call(&c.guest, stack); len(f.results) > 0 {
 			stack[0] = r
 		}
 	}

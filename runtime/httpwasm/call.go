@@ -42,6 +42,7 @@ type Call struct {
 	body     requestBody
 	answer   answer
 	phase    phase
+	guest    guest // of the host function that runs
 }
 
 // phase tells which host functions mean what.
