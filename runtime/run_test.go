@@ -37,8 +37,8 @@ func TestRunStopsItsExchange(t *testing.T) {
 	} {
 		w := &connection{ResponseRecorder: httptest.NewRecorder()}
 		x := host.NewExchange(w, httptest.NewRequest("POST", "/", strings.NewReader("body")))
-		r := new(run)
-		r.Context, r.cancel = context.WithCancelCause(t.Context())
+		ctx, cancel := context.WithCancelCause(t.Context())
+		r := &run{Context: ctx, cancel: cancel}
 		c.do(r, x)
 		if w.cut != c.want || !errors.Is(context.Cause(r), over) {
 			t.Errorf("%s: the connection is cut %d times, want %d; the run ended with %v", c.name, w.cut, c.want, context.Cause(r))
