@@ -288,7 +288,7 @@ func (h *handler) runHTTPWasm(r *run, x *host.Exchange, log *host.Log, c *client
 	defer stderr.Flush()
 	defer stdout.Flush()
 	r.stdout, r.stderr = stdout, stderr
-	call := &httpwasm.Call{Exchange: x, Log: log, Config: h.guestConfig, Gone: c.isGone}
+	call := &httpwasm.Call{Exchange: x, Log: log, Config: h.guestConfig, Check: r.check, Gone: c.isGone}
 	if h.next != nil {
 		call.Next = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 			defer r.suspend()()

@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	goruntime "runtime"
 
 	"github.com/tetratelabs/wazero"
@@ -35,29 +36,64 @@ func instantiateVisit(ctx context.Context, rt wazero.Runtime) error {
 const (
 	errnoSuccess = 0
 	errnoFault   = 21
+	errnoInvalid = 28
 )
 
+// maxEvents is how many events a guest may wait for in one call. The engine allocates
+// for each.
+const maxEvents = 4096
+
 // instantiateWASI gives rt the system interface of wasip1: the engine's own, but for
-// what must differ from request to request in an instance that is used again, and for
-// proc_exit, which must not close it.
+// what must differ from request to request in an instance that is used again, for
+// proc_exit, which must not close it, and for calls that take long, which are ended.
 func instantiateWASI(ctx context.Context, rt wazero.Runtime) error {
-	b := rt.NewHostModuleBuilder(wasi)
-	wasi_snapshot_preview1.NewFunctionExporter().ExportFunctions(b)
-	two, one := []api.ValueType{api.ValueTypeI32, api.ValueTypeI32}, []api.ValueType{api.ValueTypeI32}
-	for _, f := range []struct {
-		name            string
-		params, results []api.ValueType
-		call            api.GoModuleFunc
-	}{
-		{"environ_sizes_get", two, one, environSizes},
-		{"environ_get", two, one, environ},
-		{"proc_exit", one, nil, procExit},
-		{"sched_yield", nil, one, schedYield},
-	} {
-		b.NewFunctionBuilder().WithGoModuleFunction(f.call, f.params, f.results).Export(f.name)
+	engine, err := wasi_snapshot_preview1.NewBuilder(rt).Compile(ctx)
+	if err != nil {
+		return err
 	}
-	_, err := b.Instantiate(ctx)
-	return err
+	own := map[string]api.GoModuleFunc{
+		"environ_sizes_get": environSizes, "environ_get": environ, "proc_exit": procExit, "sched_yield": schedYield,
+	}
+	b := rt.NewHostModuleBuilder(wasi)
+	for name, f := range engine.ExportedFunctions() {
+		call := own[name]
+		if call == nil {
+			original, ok := f.GoFunction().(api.GoModuleFunction)
+			if !ok {
+				return fmt.Errorf("the engine's %s is a %T", name, f.GoFunction())
+			}
+			call = original.Call
+		}
+		if name == "poll_oneoff" {
+			call = fewEvents(call)
+		}
+		b.NewFunctionBuilder().WithGoModuleFunction(checked(call), f.ParamTypes(), f.ResultTypes()).Export(name)
+	}
+	if _, err = b.Instantiate(ctx); err != nil {
+		return err
+	}
+	return engine.Close(ctx)
+}
+
+// checked ends a guest whose time is up when it calls f, and when f has taken long.
+func checked(f api.GoModuleFunc) api.GoModuleFunc {
+	return func(ctx context.Context, mod api.Module, stack []uint64) {
+		r := runOf(ctx)
+		r.check()
+		f(ctx, mod, stack)
+		r.check()
+	}
+}
+
+// fewEvents bounds how many events poll_oneoff is asked for, its third parameter.
+func fewEvents(poll api.GoModuleFunc) api.GoModuleFunc {
+	return func(ctx context.Context, mod api.Module, stack []uint64) {
+		if uint32(stack[2]) > maxEvents {
+			stack[0] = errnoInvalid
+			return
+		}
+		poll(ctx, mod, stack)
+	}
 }
 
 // environSizes tells how many variables there are, and how many bytes they take.

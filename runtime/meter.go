@@ -150,6 +150,22 @@ func (m *meter) visit() error {
 	return m.stepAside()
 }
 
+// check is called by host functions, around what may take long: it returns if the guest
+// may go on.
+func (m *meter) check() error {
+	if m.ctx.Err() != nil {
+		return context.Cause(m.ctx)
+	}
+	if !m.open {
+		return nil
+	}
+	since := time.Since(m.began)
+	if since < turn && (m.most == 0 || m.cpu+since < m.most) {
+		return nil
+	}
+	return m.visit()
+}
+
 // stepAside lets others compute, and waits for a place among those who do so for long.
 func (m *meter) stepAside() error {
 	m.end()

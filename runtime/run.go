@@ -80,6 +80,13 @@ func (r *run) suspend() (resume func()) {
 	}
 }
 
+// check ends the guest, which has called the host, if it may not go on.
+func (r *run) check() {
+	if err := r.meter.check(); err != nil {
+		panic(err)
+	}
+}
+
 type runKey struct{}
 
 // Value implements [context.Context].

@@ -76,7 +76,7 @@ func configJSON(env []*variable) string {
 func (i *instance) config(argv []string) wazero.ModuleConfig {
 	cfg := wazero.NewModuleConfig().WithName("").WithStartFunctions().WithArgs(argv...).
 		WithStdin(stdin{i}).WithStdout(stdout{i}).WithStderr(stderr{i}).
-		WithRandSource(rand.Reader).WithSysWalltime().WithSysNanotime().WithNanosleep(i.sleep)
+		WithRandSource(random{i}).WithSysWalltime().WithSysNanotime().WithNanosleep(i.sleep)
 	if i.files != nil {
 		cfg = cfg.WithFSConfig(wazero.NewFSConfig().WithFSMount(i.files, "/"))
 	}
@@ -119,7 +119,7 @@ func (s stdout) Write(p []byte) (int, error) {
 	if s.i.run == nil || s.i.run.stdout == nil {
 		return len(p), nil
 	}
-	return s.i.run.stdout.Write(p)
+	return s.i.run.pieces(p, s.i.run.stdout.Write)
 }
 
 // Write implements [io.Writer].
@@ -127,7 +127,30 @@ func (s stderr) Write(p []byte) (int, error) {
 	if s.i.run == nil || s.i.run.stderr == nil {
 		return len(p), nil
 	}
-	return s.i.run.stderr.Write(p)
+	return s.i.run.pieces(p, s.i.run.stderr.Write)
+}
+
+// random is the system's randomness.
+type random struct{ i *instance }
+
+// Read implements [io.Reader].
+func (r random) Read(p []byte) (int, error) {
+	if r.i.run == nil {
+		return rand.Read(p)
+	}
+	return r.i.run.pieces(p, rand.Read)
+}
+
+// pieces does f to p, piece by piece, as long as the guest may go on.
+func (r *run) pieces(p []byte, f func([]byte) (int, error)) (done int, err error) {
+	const size = 64 << 10
+	for err == nil && done < len(p) {
+		r.check()
+		var n int
+		n, err = f(p[done:min(len(p), done+size)])
+		done += n
+	}
+	return done, err
 }
 
 // initProblem words the failure of an initialisation for its author.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -13,6 +14,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/orla-edge/orla/internal/guests"
 	"github.com/orla-edge/orla/internal/guests/hostile"
 	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
 	"github.com/orla-edge/orla/runtime"
@@ -93,17 +95,56 @@ func TestHostile(t *testing.T) {
 	t.Logf("neighbour loud   %s", loud)
 }
 
+// TestHostCalls runs guests that have the host work for them, in few and long calls.
+func TestHostCalls(t *testing.T) {
+	watchMemory(t)
+	b := newBench(t, compileChild, runtime.Config{Timeout: time.Minute})
+	n := newNeighbour(t, b)
+	quiet := n.during(t, nil)
+	wasm := guests.C(t, "internal/hostile/testdata/greedy.c", "-mexec-model=reactor")
+	over := map[string]*overshoots{}
+	loud := n.during(t, func() {
+		for _, l := range limits() {
+			over[l.name] = new(overshoots)
+			h := b.load(t, "hostile", wasm, l.function).Handler("/*", "")
+			for _, path := range []string{"/random", "/names", "/body", "/clocks", "/inputs", "/lines", "/pieces"} {
+				t.Run(l.name+path, func(t *testing.T) {
+					req := get(path)
+					for i := range 2000 {
+						req.Header.Set(fmt.Sprintf("X-Name-%d", i), "1")
+					}
+					began := time.Now()
+					testEnds(t, h, req, l, path, over[l.name])
+					t.Log(time.Since(began), over[l.name])
+				})
+			}
+		}
+	})
+	for _, l := range limits() {
+		o := over[l.name]
+		t.Logf("beyond %-7s %s (%s)", l.name, o.times, o.module)
+	}
+	t.Logf("neighbour quiet  %s", quiet)
+	t.Logf("neighbour loud   %s", loud)
+}
+
 // testDeadline has two clients ask a guest that nothing but the limit ends.
 func testDeadline(t *testing.T, b *bench, l limited, m hostile.Module, over *overshoots) {
 	p := b.load(t, "hostile", m.Wasm, l.function)
-	h := p.Handler("/*", "")
+	testEnds(t, p.Handler("/*", ""), get("/"), l, m.Name, over)
+	checkLeft(t, p, 2)
+}
+
+// testEnds sends a request twice, at one time.
+func testEnds(t *testing.T, h http.Handler, req *http.Request, l limited, name string, over *overshoots) {
+	t.Helper()
 	results := make(chan result, 2)
 	for range cap(results) {
-		go func() { results <- ask(h, get("/")) }()
+		go func() { results <- ask(h, req) }()
 	}
 	for range cap(results) {
 		r := wait(t, results, time.Minute)
-		over.add(m.Name, l.over(r))
+		over.add(name, l.over(r))
 		if r.status != http.StatusGatewayTimeout && r.status != 0 || r.err == nil || !strings.Contains(r.err.Error(), l.words) {
 			t.Errorf("ended after %s with %d, %v, want 504, %s", r.took, r.status, r.err, l.words)
 		}
@@ -111,11 +152,10 @@ func testDeadline(t *testing.T, b *bench, l limited, m hostile.Module, over *ove
 			t.Errorf("ended %s late", l.over(r))
 		}
 	}
-	checkLeft(t, p, 2)
 }
 
-// wait returns what c yields. What does not end cannot be taken from below a guest: the
-// process ends.
+// wait returns what c yields. The memory of a guest that does not end cannot be taken
+// away, as the end of the test would do: the process ends.
 func wait[T any](t *testing.T, c <-chan T, most time.Duration) T {
 	t.Helper()
 	timer := time.NewTimer(most)
@@ -124,8 +164,10 @@ func wait[T any](t *testing.T, c <-chan T, most time.Duration) T {
 	case v := <-c:
 		return v
 	case <-timer.C:
-		panic(fmt.Sprintf("%s: still not ended after %s", t.Name(), most))
+		fmt.Fprintf(os.Stderr, "%s: still not ended after %s\n", t.Name(), most)
+		os.Exit(1)
 	}
+	panic("not reached")
 }
 
 // checkLeft checks that no more instances are left than there were requests at a time.

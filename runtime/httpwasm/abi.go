@@ -100,11 +100,19 @@ func (f function) bind() api.GoModuleFunc {
 		if ctx.Err() != nil {
 			trap(context.Cause(ctx))
 		}
+		if c.Check != nil && (f.long(stack) || c.calls%16 == 0) {
+			c.Check()
+		}
+		c.calls++
 		c.guest.Call, c.guest.mem = c, memory{mod.Memory()}
 		if r := f.call(&c.guest, stack); len(f.results) > 0 {
 			stack[0] = r
 		}
 	}
 }
+
+// long reports whether a call may take long: the last parameter is a size, where there
+// are several.
+func (f function) long(a []uint64) bool { return f.params > 1 && a[f.params-1] > 16<<10 }
 
 type callKey struct{}

@@ -34,9 +34,13 @@ type Call struct {
 	Config string
 	// Next answers what the guest hands on; nil means with 404.
 	Next http.Handler
+	// Check ends the guest, by a panic, if it may not go on. It is called now and then, and
+	// around what may take long; nil means that nobody minds.
+	Check func()
 	// Gone reports whether the client has gone; nil means that nobody knows.
 	Gone func() bool
 
+	calls    uint
 	features Feature
 	request  *http.Request // as the guest has changed it
 	body     requestBody
