@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	goruntime "runtime"
 	"strings"
 	"testing"
 
@@ -48,7 +49,12 @@ func child(t testing.TB, args ...string) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return append([]string{self}, args...)
+	command := append([]string{self}, args...)
+	if args[0] == "compile" && goruntime.GOOS != "windows" {
+		// The race detector waits for a second at the end of a process.
+		command = append([]string{"env", "GORACE=atexit_sleep_ms=0"}, command...)
+	}
+	return command
 }
 
 // hang opens the pipe at path, has a child do the same, and stays. Whoever reads the
