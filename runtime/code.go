@@ -42,7 +42,7 @@ func (e *Engine) build(ctx context.Context, tenant string, b []byte) (*code, err
 		return c, err
 	}
 	began := time.Now()
-	if c.prepared, err = wasm.Prepare(b, wasm.Rules{Taint: taints}); err != nil {
+	if c.prepared, err = wasm.Prepare(b, wasm.Rules{Taint: taints, Fork: forks}); err != nil {
 		return c, prepareError(err, c.decl)
 	}
 	rewritten := c.prepared.Code

@@ -151,7 +151,9 @@ func (h *handler) run(ctx context.Context, x *host.Exchange, id string, l *loade
 	defer func() {
 		err = errors.Join(err, h.giveBack(ctx, l, i, err))
 	}()
-	i.enter(r)
+	if i.fork == nil {
+		i.enter(r)
+	}
 	gone := client{heeds: h.abi == orlav1.Abi_ABI_HTTP_WASM}
 	defer r.follow(ctx, x, &gone)()
 	defer stop()
@@ -161,7 +163,7 @@ func (h *handler) run(ctx context.Context, x *host.Exchange, id string, l *loade
 	}
 	log := h.newLog(ctx, id)
 	if h.abi == orlav1.Abi_ABI_CGI {
-		err = h.runCGI(r, x, log)
+		err = h.runCGI(i, r, x, log)
 	} else {
 		err = h.runHTTPWasm(r, x, log, &gone)
 	}
@@ -188,14 +190,18 @@ func (p *Program) giveBack(ctx context.Context, l *loaded, i *instance, failed e
 	switch {
 	case p.limits.fresh || l.snap.image == nil:
 		why = errFresh
+	case i.fork != nil:
+		why = i.fork.last.unclean
 	case !p.limits.pooled:
-		why = i.reset(l.snap)
+		why = i.reset(l.snap.globals)
 	case i.mem.Size() > p.limits.memory/4*3:
 		why = errFresh
 	case failed == nil:
 		i.unwind()
 	}
-	i.run, i.idle = nil, time.Now()
+	if i.idle = time.Now(); i.fork == nil {
+		i.run = nil
+	}
 	if why == nil {
 		l.count(i, int64(i.mem.Size()))
 		l.keep(i)
@@ -251,12 +257,12 @@ func (h *handler) newLog(ctx context.Context, id string) *host.Log {
 	return log
 }
 
-func (h *handler) runCGI(r *run, x *host.Exchange, log *host.Log) error {
+func (h *handler) runCGI(i *instance, r *run, x *host.Exchange, log *host.Log) error {
 	out, stderr := cgi.NewOutput(x, r.end), log.Stream("stderr")
 	defer stderr.Flush()
 	r.stdin, r.stdout, r.stderr = x, out, stderr
 	r.env = merge(h.env, cgi.Env(x.Request, h.mount))
-	err := r.call(r, r.inst.command, nil)
+	err := r.command(i)
 	if code, exited := exitCode(err); exited && context.Cause(r) == nil && (code == 0 || x.Started()) {
 		if err = nil; code != 0 { // as with any CGI program, the answer counts
 			log.Line(slog.LevelWarn, "exit", fmt.Sprintf("exit code %d", code))

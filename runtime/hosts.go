@@ -28,7 +28,9 @@ func instantiateVisit(ctx context.Context, rt wazero.Runtime) error {
 			if err := runOf(ctx).visit(); err != nil {
 				panic(err)
 			}
-		}), nil, nil).Export(wasm.VisitImport).Instantiate(ctx)
+		}), nil, nil).Export(wasm.VisitImport).NewFunctionBuilder().
+		WithGoModuleFunction(api.GoModuleFunc(fetchRequest), nil, []api.ValueType{api.ValueTypeI32}).Export(wasm.ForkImport).
+		Instantiate(ctx)
 	return err
 }
 
@@ -129,7 +131,10 @@ func environ(ctx context.Context, mod api.Module, stack []uint64) {
 	stack[0] = errnoSuccess
 }
 
-func procExit(_ context.Context, _ api.Module, stack []uint64) {
+func procExit(ctx context.Context, _ api.Module, stack []uint64) {
+	if l, ok := ctx.Value(lifeKey{}).(life); ok && l.inst.fork.reached {
+		l.inst.fork.exit(uint32(stack[0]))
+	}
 	panic(sys.NewExitError(uint32(stack[0])))
 }
 

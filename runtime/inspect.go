@@ -87,7 +87,7 @@ func (p *Program) price(ctx context.Context, s *snapshot, info *Info) error {
 		i.enter(r)
 		r.meter.faulted = true
 		began = time.Now()
-		err = i.reset(s)
+		err = i.reset(s.globals)
 		cleaned := time.Since(began)
 		stop()
 		if err = errors.Join(err, l.discard(ctx, i)); err != nil {

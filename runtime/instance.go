@@ -29,7 +29,8 @@ type instance struct {
 
 	command, request, response api.Function // exports, nil where there are none
 
-	run     *run // nil between requests
+	fork    *fork // nil unless it goes on from the call that fetches its request
+	run     *run  // nil between requests
 	idle    time.Time
 	counted int64 // bytes in loaded.bytes
 }
@@ -142,27 +143,30 @@ func set(g api.MutableGlobal, v uint64) {
 	}
 }
 
-// reset makes the instance as it was when s was taken. An error says why it cannot.
-func (i *instance) reset(s *snapshot) error {
+// reset makes the instance as it was when its image was taken, with the globals of then.
+// An error says why it cannot.
+func (i *instance) reset(globals []uint64) error {
 	switch {
 	case i.taint != nil && i.taint.Get() != 0:
 		return errors.New("the guest has changed a table, dropped a segment or closed a file that it was given")
 	case i.files != nil && i.files.open.Load() != 0:
 		return errors.New("the guest has left files open")
 	}
-	grown := i.mem.Size() > s.image.Size()
+	grown := i.mem.Size()
 	if err := i.mem.Reset(i.run.meter.faulted); err != nil {
 		return err
 	}
-	if grown {
-		if err := shrink(i.mod.Memory(), s.image.Size()); err != nil {
+	if grown > i.mem.Size() {
+		if err := shrink(i.mod.Memory(), i.mem.Size()); err != nil {
 			return err
 		}
 	}
 	for n, g := range i.globals {
-		g.Set(s.globals[n])
+		g.Set(globals[n])
 	}
-	i.unwind()
+	if i.fork == nil {
+		i.unwind()
+	}
 	return nil
 }
 
@@ -253,6 +257,9 @@ func (r *run) visit() error {
 // discard frees an instance. Nobody may use its memory afterwards.
 func (e *Engine) discard(ctx context.Context, i *instance) error {
 	e.instances.Add(-1)
+	if i.fork != nil {
+		i.fork.close()
+	}
 	var err error
 	if i.mod != nil {
 		err = protect("close instance", func() error { return i.mod.Close(context.WithoutCancel(ctx)) })

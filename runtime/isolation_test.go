@@ -11,6 +11,8 @@ import (
 	"github.com/orla-edge/orla/runtime"
 )
 
+func goCGI(t testing.TB) []byte { return guests.GoCommand(t, "internal/guests/gocgi") }
+
 func goGuest(t testing.TB) []byte { return guests.Go(t, "internal/guests/handler") }
 
 // cpu returns the CPU time that the process has used in nanoseconds: on a shared
@@ -34,6 +36,8 @@ func BenchmarkHandler(b *testing.B) {
 		{"Go fresh", "/long-header", goGuest, orlav1.Isolation_ISOLATION_FRESH},
 		{"C", "", handlerGuest, 0},
 		{"CGI in C", "", cgiGuest, 0},
+		{"CGI in Go", "", goCGI, 0},
+		{"CGI in Go fresh", "", goCGI, orlav1.Isolation_ISOLATION_FRESH},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			h := newBench(b, runtime.Config{}).load(b, c.wasm(b), &orlav1.Function{Isolation: c.isolation}).Handler("/*", "")

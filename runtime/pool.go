@@ -103,10 +103,8 @@ func (l *loaded) shrink(ctx context.Context, before time.Time) error {
 func (l *loaded) make(ctx context.Context, p *Program) (i *instance, err error) {
 	if l.snap.image == nil || p.limits.fresh {
 		i, err = p.initialised(ctx, l.snap.code.value)
-	} else if i, err = l.engine.instantiate(ctx, l.snap.code.value, l.snap.image, p, &l.engine.budget); err == nil {
-		for n, g := range i.globals {
-			g.Set(l.snap.globals[n])
-		}
+	} else {
+		i, err = p.fromImage(ctx, l.snap)
 	}
 	if err != nil {
 		return nil, err

@@ -23,6 +23,7 @@ type snapshot struct {
 	why     string
 	took    time.Duration // to initialise
 	memory  uint64        // bytes after initialisation
+	forked  bool          // instances wait where they fetch their request
 }
 
 // initTimeout is the least time that an initialisation may take.
@@ -43,7 +44,42 @@ func (p *Program) takeSnapshot(ctx context.Context, c *lease[codeKey, *code]) (*
 			s.why = err.Error()
 		}
 	}
-	return s, p.engine.discard(ctx, i)
+	err = p.engine.discard(ctx, i)
+	if err == nil && s.image != nil && c.value.abi == orlav1.Abi_ABI_CGI {
+		err = p.tryFork(ctx, s)
+	}
+	if err != nil && s.image != nil {
+		s.image.Close()
+	}
+	return s, err
+}
+
+// tryFork finds out whether it is worth to keep instances where they fetch their request.
+func (p *Program) tryFork(ctx context.Context, s *snapshot) error {
+	i, err := p.fromImage(ctx, s)
+	if err != nil {
+		return err
+	}
+	long, err := i.startFork(ctx, p)
+	s.forked = err == nil && long
+	return p.engine.discard(ctx, i)
+}
+
+// fromImage makes an instance from the snapshot.
+func (p *Program) fromImage(ctx context.Context, s *snapshot) (*instance, error) {
+	i, err := p.engine.instantiate(ctx, s.code.value, s.image, p, &p.engine.budget)
+	if err != nil {
+		return nil, err
+	}
+	for n, g := range i.globals {
+		g.Set(s.globals[n])
+	}
+	if s.forked {
+		if _, err := i.startFork(ctx, p); err != nil {
+			return nil, errors.Join(err, p.engine.discard(ctx, i))
+		}
+	}
+	return i, nil
 }
 
 // irreproducible says why instances cannot be made from what i has become.

@@ -89,13 +89,24 @@ func reserve(limit uint64, i *Image) ([]byte, error) {
 		unreserve(space)
 		return nil, errors.New("the image is larger than the limit")
 	}
+	if err := remap(space, i); err != nil {
+		unreserve(space)
+		return nil, err
+	}
+	return space, nil
+}
+
+// remap makes the beginning of space a private mapping of the image.
+func remap(space []byte, i *Image) error {
+	if i.size == 0 {
+		return nil
+	}
 	base := unsafe.Pointer(unsafe.SliceData(space))
 	if _, err := unix.MmapPtr(i.store.fd, 0, base, uintptr(i.size), unix.PROT_READ|unix.PROT_WRITE,
 		unix.MAP_PRIVATE|unix.MAP_FIXED|unix.MAP_NORESERVE); err != nil {
-		unreserve(space)
-		return nil, fmt.Errorf("map image: %w", err)
+		return fmt.Errorf("map image: %w", err)
 	}
-	return space, nil
+	return nil
 }
 
 func unreserve(b []byte) { _ = unix.Munmap(b) } // fails for a slice that is no mapping only

@@ -20,3 +20,5 @@ func (s *store) open(content []byte, _ []bool) error {
 func (s *store) close() {}
 
 func discard([]byte) error { return ErrUnsupported }
+
+func remap([]byte, *Image) error { return ErrUnsupported }

@@ -129,6 +129,23 @@ func (m *Memory) Reset(faulted bool) error {
 	return nil
 }
 
+// Rebase makes the memory's present content its image, which it shares with nobody.
+func (m *Memory) Rebase() error {
+	image, err := NewImage(m.Bytes())
+	if err != nil {
+		return err
+	}
+	if err := remap(m.space, image); err != nil {
+		image.Close()
+		return err
+	}
+	if m.image != nil {
+		m.image.drop()
+	}
+	m.image, m.private = image, m.private[:0]
+	return nil
+}
+
 // discard gives all pages back to the kernel.
 func (m *Memory) discard() error {
 	if err := discard(m.space[:m.high]); err != nil {

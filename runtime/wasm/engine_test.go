@@ -36,7 +36,7 @@ func newEngine(t testing.TB, cfg wazero.RuntimeConfig, b budget) *engine {
 	e := &engine{Runtime: wazero.NewRuntimeWithConfig(t.Context(), cfg.WithCoreFeatures(api.CoreFeaturesV2)), budget: b}
 	t.Cleanup(func() { e.Close(context.Background()) })
 	_, err := e.NewHostModuleBuilder(wasm.HostModule).NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(e.visit), nil, nil).
-		Export(wasm.VisitImport).Instantiate(t.Context())
+		Export(wasm.VisitImport).NewFunctionBuilder().WithFunc(func() uint32 { return 0 }).Export(wasm.ForkImport).Instantiate(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

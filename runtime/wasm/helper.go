@@ -107,6 +107,11 @@ func (w *writer) shim(i int) []byte {
 	b := &body{w: w}
 	imp := w.m.imports[i]
 	t := &w.m.types[imp.typ]
+	if w.rules.Fork != nil && w.rules.Fork(imp.module, imp.name) {
+		b.raw(opLoop, typeNone)
+		b.index(opCall, w.fork)
+		b.raw(opBrIf, 0, opEnd)
+	}
 	b.spend(w.fuel, shimCost)
 	b.spend(w.calls, 1)
 	b.check(w.fuel, w.calls)

@@ -137,14 +137,14 @@ func (m *layout) section(id byte, d *decoder) {
 // functions counts all functions, imported ones first.
 func (m *layout) functions() int { return len(m.imports) + len(m.funcs) }
 
-// renumber maps a function index of the original: the added import comes before the
+// renumber maps a function index of the original: the added imports come before the
 // functions that the module defines, and the place of each imported function is taken
 // by its shim, after them.
 func (m *layout) renumber(f uint32) uint32 {
 	if int(f) < len(m.imports) {
-		return uint32(m.functions()) + 1 + f
+		return uint32(m.functions()) + addedImports + f
 	}
-	return f + 1
+	return f + addedImports
 }
 
 // typeOf returns the type of function f of the original.

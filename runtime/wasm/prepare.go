@@ -4,7 +4,7 @@ import "strconv"
 
 // Version names what [Prepare] makes of a module: it changes when the output for some
 // input does, and belongs into the key of anything that is made from the output.
-const Version = "3"
+const Version = "4"
 
 // Names that [Prepare] adds to a module. A guest can use none of them.
 const (
@@ -34,6 +34,11 @@ const (
 	// fuel, stack or calls is below zero. It sets what is, through the exports, or
 	// panics. All are zero in a new instance.
 	VisitImport = "visit"
+	// ForkImport is what Code imports from there as well: a function without parameters
+	// that returns an i32. It is called before the functions that Rules.Fork names, again
+	// and again until it returns 0, so that the engine can take a snapshot of the call
+	// each time, to begin again from there.
+	ForkImport = "fork"
 
 	globalPrefix = Reserved + "global:"
 )
@@ -44,6 +49,8 @@ type Rules struct {
 	// an i32, a call spoils the instance for reuse: 0 is never, 1<<32 always. nil: none
 	// does.
 	Taint func(module, name string) uint64
+	// Fork reports whether calls of an imported function are announced. nil: none are.
+	Fork func(module, name string) bool
 }
 
 // Prepared is a module that is fit to be compiled and run.

@@ -6,7 +6,7 @@ type writer struct {
 	s     *scanned
 	rules Rules
 
-	visit                               uint32 // function index
+	visit, fork                         uint32 // function indices
 	firstHelper                         uint32
 	fuel, stack, calls, elements, taint uint32 // global indices
 
@@ -17,14 +17,17 @@ type writer struct {
 	scratch []byte
 }
 
+// addedImports is how many functions the module imports beside the original's.
+const addedImports = 2
+
 // write returns the rewritten module. size is the original's.
 func write(m *layout, s *scanned, r Rules, size int) []byte {
-	w := &writer{m: m, s: s, rules: r, visit: uint32(len(m.imports))}
+	w := &writer{m: m, s: s, rules: r, visit: uint32(len(m.imports)), fork: uint32(len(m.imports)) + 1}
 	for i, g := range []*uint32{&w.fuel, &w.stack, &w.calls, &w.elements, &w.taint} {
 		*g = uint32(len(m.globals) + i)
 	}
-	w.firstHelper = uint32(m.functions()+1) + uint32(len(m.imports))
-	visitType := m.typeID(nil, nil)
+	w.firstHelper = uint32(m.functions()+addedImports) + uint32(len(m.imports))
+	visitType, forkType := m.typeID(nil, nil), m.typeID(nil, []byte{typeI32})
 	w.bodys.b = make([]byte, 0, size+size/3+4096)
 	for i := range s.functions {
 		w.add(m.funcs[i], w.function(&s.functions[i]))
@@ -39,10 +42,10 @@ func write(m *layout, s *scanned, r Rules, size int) []byte {
 		// A function of its own, because an export declares a function's address taken.
 		b := &body{w: w}
 		b.index(opCall, m.renumber(uint32(m.start)))
-		m.exports = append(m.exports, exported{name: StartExport, kind: Func, index: w.visit + 1 + uint32(w.count)})
+		m.exports = append(m.exports, exported{name: StartExport, kind: Func, index: w.visit + addedImports + uint32(w.count)})
 		w.add(visitType, b.bytes())
 	}
-	return w.module(visitType)
+	return w.module(visitType, forkType)
 }
 
 // add adds a function.
@@ -52,12 +55,12 @@ func (w *writer) add(typ uint32, fn []byte) {
 	w.count++
 }
 
-func (w *writer) module(visitType uint32) []byte {
+func (w *writer) module(visitType, forkType uint32) []byte {
 	var c code
 	c.b = make([]byte, 0, len(w.bodys.b)+len(w.bodys.b)/8+1024)
 	c.raw([]byte(magic + "\x01\x00\x00\x00")...)
 	c.section(1, len(w.m.types), w.types())
-	c.section(2, len(w.m.imports)+1, w.imports(visitType))
+	c.section(2, len(w.m.imports)+addedImports, w.imports(visitType, forkType))
 	c.section(3, w.count, w.funcs.b)
 	c.section(4, len(w.m.tables), w.tables())
 	c.section(5, w.m.memories(), w.memory())
@@ -84,7 +87,7 @@ func (w *writer) types() []byte {
 	return c.b
 }
 
-func (w *writer) imports(visitType uint32) []byte {
+func (w *writer) imports(visitType, forkType uint32) []byte {
 	var c code
 	for _, i := range w.m.imports {
 		c.name(i.module)
@@ -94,6 +97,9 @@ func (w *writer) imports(visitType uint32) []byte {
 	c.name(HostModule)
 	c.name(VisitImport)
 	c.index(byte(Func), visitType)
+	c.name(HostModule)
+	c.name(ForkImport)
+	c.index(byte(Func), forkType)
 	return c.b
 }
 
