@@ -47,6 +47,10 @@ func TestCommandGoesOnFromItsRequest(t *testing.T) {
 	if l := p.now.Load(); !l.snap.forked {
 		t.Fatal("it is begun anew for each request")
 	}
+	info, err := p.engine.Inspect(t.Context(), guests.GoCommand(t, "internal/guests/gocgi"))
+	if err != nil || !info.Forked || info.Instance == 0 || info.Reset != 0 {
+		t.Errorf("Inspect: %+v, %v, want a fork", info, err)
+	}
 	h := p.Handler("/*", "")
 	var wg sync.WaitGroup
 	for client := range 4 {

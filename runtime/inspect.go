@@ -32,6 +32,9 @@ type Info struct {
 	// Instance is the time to make an instance from the image, Reset to make one clean
 	// that is used again, after a request that did nothing; zero if Irreproducible.
 	Instance, Reset time.Duration
+	// Forked reports whether instances are kept where the program fetches its request,
+	// because it computes for long before it does; Reset is not known then.
+	Forked bool
 	// Method is how the memory that a request has written to is found: "PAGEMAP_SCAN".
 	Method string
 }
@@ -65,6 +68,7 @@ func (e *Engine) Inspect(ctx context.Context, b []byte) (info Info, err error) {
 		return info, errors.Join(err, e.codes.release(ctx, c))
 	}
 	defer func() { err = errors.Join(err, e.freeSnapshot(ctx, s)) }()
+	info.Forked = s.forked
 	info.Init, info.Memory, info.Irreproducible = s.took, int64(s.memory), s.why
 	if s.image == nil {
 		return info, nil
@@ -83,13 +87,10 @@ func (p *Program) price(ctx context.Context, s *snapshot, info *Info) error {
 			return err
 		}
 		took := time.Since(began)
-		r, stop := p.newRun(ctx, &p.limits)
-		i.enter(r)
-		r.meter.faulted = true
-		began = time.Now()
-		err = i.reset(s.globals)
-		cleaned := time.Since(began)
-		stop()
+		var cleaned time.Duration
+		if !s.forked {
+			cleaned, err = p.clean(ctx, i, s)
+		}
 		if err = errors.Join(err, l.discard(ctx, i)); err != nil {
 			return err
 		}
@@ -101,6 +102,17 @@ func (p *Program) price(ctx context.Context, s *snapshot, info *Info) error {
 		}
 	}
 	return nil
+}
+
+// clean makes an instance clean that has written nothing, and tells how long that took.
+func (p *Program) clean(ctx context.Context, i *instance, s *snapshot) (time.Duration, error) {
+	r, stop := p.newRun(ctx, &p.limits)
+	defer stop()
+	i.enter(r)
+	r.meter.faulted = true
+	began := time.Now()
+	err := i.reset(s.globals)
+	return time.Since(began), err
 }
 
 // mode says how an instance of the program becomes clean.

@@ -53,6 +53,8 @@ type resetShape struct {
 	Method string `json:"method"`
 	// InstanceMs is the time to make an instance, Ms to make a used one clean.
 	InstanceMs float64 `json:"instanceMs"`
+	// Forked says that instances wait where the program fetches its request.
+	Forked bool `json:"forked"`
 	Ms         float64 `json:"ms"`
 }
 
@@ -82,7 +84,7 @@ func moduleOf(info runtime.Info, refused error) moduleShape {
 		PrepareMs: ms(info.Prepare), CompileMs: ms(info.Compile), InitMs: ms(info.Init),
 		Reset: resetShape{
 			Possible: refused == nil && info.Irreproducible == "", Why: info.Irreproducible, Method: info.Method,
-			InstanceMs: ms(info.Instance), Ms: ms(info.Reset),
+			InstanceMs: ms(info.Instance), Forked: info.Forked, Ms: ms(info.Reset),
 		},
 		Tables: []tableShape{}, Imports: []importShape{}, Exports: []exportShape{}, Features: []string{}, Sections: []sectionShape{},
 	}
@@ -175,6 +177,11 @@ func (s moduleShape) costs() [][]string {
 	}
 	if !s.Reset.Possible {
 		return append(rows, []string{"reset", "no: " + s.Reset.Why + "; every request starts an instance of its own"})
+	}
+	if s.Reset.Forked {
+		return append(rows,
+			[]string{"instance", millis(s.Reset.InstanceMs)},
+			[]string{"reset", "to where it fetches its request, by " + s.Reset.Method})
 	}
 	return append(rows,
 		[]string{"instance", millis(s.Reset.InstanceMs)},

@@ -26,7 +26,7 @@ func main() {
 		case "/grow":
 			body = []byte(strings.Repeat("x", 8<<20))[:4]
 		}
-		fmt.Fprintf(w, "n=%d %s %s %q %s", count, r.Method, r.URL.Path, body, os.Getenv("GREETING"))
+		_, _ = fmt.Fprintf(w, "n=%d %s %s %q %s", count, r.Method, r.URL.Path, body, os.Getenv("GREETING")) // the client may be gone
 	}))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
