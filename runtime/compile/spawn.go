@@ -135,7 +135,7 @@ func (c *Compiler) verdict(cmd *exec.Cmd, seconds int64, words string) error {
 
 // ranOut reports whether these are a Go program's last words when it gets no memory.
 func ranOut(words string) bool {
-	for _, w := range []string{"out of memory", "cannot allocate memory", "failed to allocate", "failed to create new OS thread", "address space collisions"} {
+	for _, w := range []string{"out of memory", "cannot allocate memory", "failed to allocate", "failed to create new OS thread", "pthread_create failed", "address space collisions"} {
 		if strings.Contains(words, w) {
 			return true
 		}
