@@ -115,7 +115,7 @@ func disturb(t *testing.T, b *bench, wasm []byte, isolation orlav1.Isolation, pa
 		rounds = 1
 	}
 	h := b.load(t, "app", wasm, &orlav1.Function{
-		Isolation: isolation, Timeout: durationpb.New(500 * time.Millisecond), Cpu: durationpb.New(100 * time.Millisecond),
+		Isolation: isolation, Timeout: durationpb.New(time.Second), Cpu: durationpb.New(300 * time.Millisecond),
 	}).Handler("/*", "")
 	fresh := ask(h, get("/"))
 	if fresh.status != http.StatusOK {

@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 			os.Exit(compile.Child(context.Background(), args, os.Stdin, os.Stderr))
 		case poorChild:
 			go beFrugal()
-			args = slices.Concat(args, []string{"--memory", "134217728"})
+			args = slices.Concat(args, []string{"--memory", "100663296"})
 			os.Exit(compile.Child(context.Background(), args, os.Stdin, os.Stderr))
 		}
 	}
@@ -46,7 +46,7 @@ func TestMain(m *testing.M) {
 }
 
 // beFrugal sends what the kernel does at the limit of processor time, which it counts in
-// seconds, after 300 ms of it.
+// seconds, after 150 ms of it.
 func beFrugal() {
 	for {
 		time.Sleep(10 * time.Millisecond)
@@ -54,7 +54,7 @@ func beFrugal() {
 		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
 			panic(err)
 		}
-		if u.Utime.Nano()+u.Stime.Nano() > int64(300*time.Millisecond) {
+		if u.Utime.Nano()+u.Stime.Nano() > int64(150*time.Millisecond) {
 			if err := syscall.Kill(os.Getpid(), syscall.SIGXCPU); err != nil {
 				panic(err)
 			}
