@@ -105,9 +105,12 @@ var disabled = regexp.MustCompile(`feature "([a-z-]+)" is disabled`)
 func prepareError(err error, m *wasm.Module) error {
 	var feature *wasm.FeatureError
 	var limit *wasm.LimitError
+	var refused *wasm.RefusedError
 	switch {
 	case errors.As(err, &feature):
 		return featureProblem(feature.Feature)
+	case errors.As(err, &refused):
+		return moduleError("%s", refused.What)
 	case errors.As(err, &limit):
 		return moduleError("is larger than what is run here: %v", limit)
 	}

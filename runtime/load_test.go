@@ -19,6 +19,7 @@ import (
 	"github.com/orla-edge/orla/modules"
 	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
 	"github.com/orla-edge/orla/runtime"
+	"github.com/orla-edge/orla/runtime/wasm"
 )
 
 // module encodes a small module: functions imported and exported, all () -> () but
@@ -96,6 +97,7 @@ func TestLoadTellsWhatToMend(t *testing.T) {
 		{name: "garbage collection", wasm: []byte(magic + section(1, "\x5f\x00")), words: []string{"garbage collection", "linear memory"}},
 		{name: "tail call", wasm: []byte(magic + section(1, "\x60\x00\x00") + section(3, "\x00") + section(10, "\x04\x00\x12\x00\x0b")), words: []string{"tail call", "WebAssembly 2.0"}},
 		{name: "atomics", wasm: []byte(magic + section(1, "\x60\x00\x00") + section(3, "\x00") + section(5, "\x00\x01") + section(10, "\x06\x00\xfe\x03\x00\x0b\x0b")), words: []string{"threads"}},
+		{name: "reserved name", wasm: module{exports: []string{"_start", wasm.FuelGlobal}, pages: 1}.bytes(), words: []string{`exports "orla:`, "reserved"}},
 		{name: "no entry", wasm: module{exports: []string{"add", "mul"}, pages: 1}.bytes(), words: []string{"_start", "handle_request", "add, mul"}},
 		{name: "unknown import", wasm: module{imports: [][2]string{{"env", "f"}}, exports: []string{"_start"}, pages: 1}.bytes(), words: []string{"env.f", "no ABI offers", "wasi_snapshot_preview1", "http_handler", "wasm32-wasi"}},
 		{name: "AssemblyScript's abort", wasm: module{imports: [][2]string{{"env", "abort"}}, exports: []string{"handle_request"}, pages: 1}.bytes(), words: []string{"env.abort", "--use abort="}},
