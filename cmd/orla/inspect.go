@@ -54,8 +54,8 @@ type resetShape struct {
 	// InstanceMs is the time to make an instance, Ms to make a used one clean.
 	InstanceMs float64 `json:"instanceMs"`
 	// Forked says that instances wait where the program fetches its request.
-	Forked bool `json:"forked"`
-	Ms         float64 `json:"ms"`
+	Forked bool    `json:"forked"`
+	Ms     float64 `json:"ms"`
 }
 
 type importShape struct {
