@@ -25,7 +25,7 @@ const (
 	// patience is how long after its deadline a guest may run for the test to pass. How
 	// long it does is reported: a test that failed by milliseconds would fail at random.
 	patience = 5 * time.Second
-	deadline = 200 * time.Millisecond
+	deadline = 100 * time.Millisecond
 	cpuLimit = 50 * time.Millisecond
 )
 

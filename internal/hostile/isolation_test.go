@@ -110,10 +110,6 @@ func TestDisturbed(t *testing.T) {
 // each, and returns how many answers came from an instance that was not clean.
 func disturb(t *testing.T, b *bench, wasm []byte, isolation orlav1.Isolation, paths map[string]int) int64 {
 	t.Helper()
-	rounds := 2
-	if raceEnabled {
-		rounds = 1
-	}
 	h := b.load(t, "app", wasm, &orlav1.Function{
 		Isolation: isolation, Timeout: durationpb.New(time.Second), Cpu: durationpb.New(300 * time.Millisecond),
 	}).Handler("/*", "")
@@ -123,21 +119,19 @@ func disturb(t *testing.T, b *bench, wasm []byte, isolation orlav1.Isolation, pa
 	}
 	var seen atomic.Int64
 	parallel(4, func(client int) {
-		for range rounds {
-			for path, want := range paths {
-				for _, step := range []struct {
-					path string
-					want int
-				}{{path, want}, {"/", http.StatusOK}} {
-					req := get(step.path)
-					req.Header.Set("X-Secret", fmt.Sprintf("secret of client %d", client))
-					r := ask(h, req)
-					if r.status != step.want {
-						t.Errorf("%s: answer %d %q, %v, want %d", step.path, r.status, r.body, r.err, step.want)
-					}
-					if r.status == http.StatusOK && r.body != fresh.body {
-						seen.Add(1)
-					}
+		for path, want := range paths {
+			for _, step := range []struct {
+				path string
+				want int
+			}{{path, want}, {"/", http.StatusOK}} {
+				req := get(step.path)
+				req.Header.Set("X-Secret", fmt.Sprintf("secret of client %d", client))
+				r := ask(h, req)
+				if r.status != step.want {
+					t.Errorf("%s: answer %d %q, %v, want %d", step.path, r.status, r.body, r.err, step.want)
+				}
+				if r.status == http.StatusOK && r.body != fresh.body {
+					seen.Add(1)
 				}
 			}
 		}
