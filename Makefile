@@ -108,7 +108,7 @@ bench-guest: deps ## run the benchmarks of functions, beside plain wazero, worke
 	$(GO) test -run '^$$' -bench 'Hello|Instance|Cores' -benchmem -count $(COUNT) -timeout 30m ./runtime
 	$(GO) test -run '^$$' -bench 'Reset' -count $(COUNT) ./runtime/memory
 	$(GO) test -run '^$$' -bench 'Instrumented|Prepare' -count $(COUNT) -timeout 30m ./runtime/wasm
-	$(GO) test -run '^$$' -bench 'Load' -benchtime 10x -timeout 30m ./runtime/compile
+	$(GO) test -run '^$$' -bench 'Load' -benchtime 3x -timeout 30m ./runtime/compile
 	$(GO) test -run '^$$' -bench 'HTTP' -benchtime 20000x -count $(COUNT) -timeout 30m ./internal/benchguest
 	$(GO) test -run '^$$' -bench 'Idle' -benchtime $(FUNCTIONS)x -timeout 30m ./internal/benchguest
 
