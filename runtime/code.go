@@ -86,7 +86,7 @@ func freeCode(ctx context.Context, c *code) error { return c.mod.Close(ctx) }
 // guests: how much a function may have is not known yet, and no page is touched but
 // those of the module's data.
 func (e *Engine) first(ctx context.Context, c *code) error {
-	i, err := e.instantiate(ctx, c, nil, &Program{limits: limits{memory: MaxMemory}}, new(memory.Budget))
+	i, err := e.instantiate(ctx, c, nil, &Program{limits: limits{memory: MaxMemory}, room: newRoom(new(memory.Budget), new(memory.Budget))})
 	if full(err) {
 		return err
 	}

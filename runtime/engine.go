@@ -8,7 +8,6 @@ import (
 	goruntime "runtime"
 	"runtime/debug"
 	"sync"
-	"sync/atomic"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -32,11 +31,12 @@ type Engine struct {
 	codes     *shared[codeKey, *code]
 	snapshots *shared[string, *snapshot]
 	queue     *queue
-	budget    memory.Budget
-	instances atomic.Int64
+	budget    memory.Budget // of all linear memories, in bytes
+	instances memory.Budget
 
-	mu       sync.Mutex // guards programs
+	mu       sync.Mutex // guards the two below, and room.programs
 	programs map[*Program]struct{}
+	rooms    map[string]*room // by app
 }
 
 // New returns an Engine. The caller closes it.
@@ -47,9 +47,10 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 		codes:    newShared[codeKey](freeCode),
 		queue:    newQueue(max(1, goruntime.GOMAXPROCS(0)-1)),
 		programs: make(map[*Program]struct{}),
+		rooms:    make(map[string]*room),
 	}
 	e.snapshots = newShared[string](e.freeSnapshot)
-	e.budget.Max = cfg.MaxMemory
+	e.budget.Max, e.instances.Max = cfg.MaxMemory, int64(cfg.MaxInstances)
 	var err error
 	if e.obs, err = newObserver(cfg, e); err != nil {
 		return nil, err
@@ -93,17 +94,6 @@ func (e *Engine) Close(ctx context.Context) error {
 	e.snapshots.close()
 	e.obs.stop()
 	return errors.Join(e.rt.Close(ctx), e.compiler.Cache().Close(ctx))
-}
-
-// reclaim frees the instances that nobody uses, and reports whether there were any.
-func (e *Engine) reclaim(ctx context.Context) bool {
-	before := e.instances.Load()
-	for _, p := range e.all() {
-		if l := p.now.Load(); l != nil && l.hold() {
-			e.report(ctx, errors.Join(l.shrink(ctx, forever), l.drop(ctx)))
-		}
-	}
-	return e.instances.Load() < before
 }
 
 func (e *Engine) all() []*Program {

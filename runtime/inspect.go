@@ -59,7 +59,7 @@ func (e *Engine) Inspect(ctx context.Context, b []byte) (info Info, err error) {
 		return info, err
 	}
 	f := &orlav1.Function{Name: "module", MemoryBytes: MaxMemory, Module: info.Digest.String()}
-	p := &Program{engine: e, name: f.GetName(), abi: found.abi}
+	p := &Program{engine: e, room: newRoom(&e.budget, &e.instances), name: f.GetName(), abi: found.abi}
 	if err := p.configure(f); err != nil {
 		return info, errors.Join(err, e.codes.release(ctx, c))
 	}

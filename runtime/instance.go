@@ -21,6 +21,7 @@ type instance struct {
 	mod   api.Module
 	mem   *memory.Memory
 	files *mount // nil if there are none
+	room  *room
 
 	// The globals that wasm.Prepare has added, nil where it has not.
 	fuel, stack, calls, elements, taint api.MutableGlobal
@@ -36,23 +37,22 @@ type instance struct {
 }
 
 // instantiate makes an instance whose memory begins as image, or as zeros with the
-// module's data if there is none, and ends at the program's limit or the budget's. It
+// module's data if there is none, and ends at the program's limit or its app's share. It
 // runs nothing of the module. When the node has no room, the instances that nobody uses
 // make it.
-func (e *Engine) instantiate(ctx context.Context, c *code, image *memory.Image, p *Program, budget *memory.Budget) (*instance, error) {
-	i, err := e.tryInstantiate(ctx, c, image, p, budget)
-	if full(err) && e.reclaim(ctx) {
-		return e.tryInstantiate(ctx, c, image, p, budget)
+func (e *Engine) instantiate(ctx context.Context, c *code, image *memory.Image, p *Program) (*instance, error) {
+	i, err := e.tryInstantiate(ctx, c, image, p)
+	if full(err) && e.reclaim(ctx, p.app) {
+		return e.tryInstantiate(ctx, c, image, p)
 	}
 	return i, err
 }
 
-func (e *Engine) tryInstantiate(ctx context.Context, c *code, image *memory.Image, p *Program, budget *memory.Budget) (*instance, error) {
-	if e.instances.Add(1) > int64(e.cfg.MaxInstances) {
-		e.instances.Add(-1)
+func (e *Engine) tryInstantiate(ctx context.Context, c *code, image *memory.Image, p *Program) (*instance, error) {
+	if !p.room.instances.Take(1) {
 		return nil, errNoInstance
 	}
-	i := &instance{mem: memory.New(image, p.limits.memory, budget)}
+	i := &instance{room: p.room, mem: memory.New(image, p.limits.memory, p.room.memory)}
 	if p.files != nil {
 		i.files = p.files.mount()
 	}
@@ -256,7 +256,7 @@ func (r *run) visit() error {
 
 // discard frees an instance. Nobody may use its memory afterwards.
 func (e *Engine) discard(ctx context.Context, i *instance) error {
-	e.instances.Add(-1)
+	i.room.instances.Give(1)
 	if i.fork != nil {
 		i.fork.close()
 	}

@@ -27,6 +27,7 @@ var forever = time.Unix(1<<40, 0)
 // compiled code by the next request.
 type Program struct {
 	engine *Engine
+	room   *room // of the app
 	app    string
 	name   string
 	module modules.Digest
@@ -62,6 +63,7 @@ func (e *Engine) Load(ctx context.Context, app string, f *orlav1.Function) (*Pro
 	if err := p.configure(f); err != nil {
 		return nil, of(p.name, err)
 	}
+	p.room = e.enter(app)
 	l, err := p.load(ctx)
 	if err == nil {
 		p.abi = l.snap.code.value.abi
@@ -240,11 +242,9 @@ func (p *Program) ABI() orlav1.Abi { return p.abi }
 // Close gives back what the program has. No request may be in a handler of it, and none
 // may come. It is idempotent.
 func (p *Program) Close(ctx context.Context) error {
-	p.engine.mu.Lock()
-	delete(p.engine.programs, p)
-	p.engine.mu.Unlock()
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.engine.leave(p)
 	p.closed = true
 	l := p.now.Swap(nil)
 	if l == nil {

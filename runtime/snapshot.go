@@ -67,7 +67,7 @@ func (p *Program) tryFork(ctx context.Context, s *snapshot) error {
 
 // fromImage makes an instance from the snapshot.
 func (p *Program) fromImage(ctx context.Context, s *snapshot) (*instance, error) {
-	i, err := p.engine.instantiate(ctx, s.code.value, s.image, p, &p.engine.budget)
+	i, err := p.engine.instantiate(ctx, s.code.value, s.image, p)
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +99,7 @@ func (i *instance) irreproducible(c *code) string {
 
 // initialised returns an instance made without an image, after its initialisation.
 func (p *Program) initialised(ctx context.Context, c *code) (_ *instance, err error) {
-	i, err := p.engine.instantiate(ctx, c, nil, p, &p.engine.budget)
+	i, err := p.engine.instantiate(ctx, c, nil, p)
 	if err != nil {
 		if full(err) {
 			return nil, err

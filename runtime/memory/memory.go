@@ -12,14 +12,14 @@ var ErrUnsupported = errors.New("memory: this system has no way to reset a memor
 // reserved at first, so that growing neither copies nor moves it; pages cost nothing
 // until they are written to. It is not safe for concurrent use.
 type Memory struct {
-	image  *Image // nil: it begins as zeros
-	budget *Budget
-	limit  uint64
+	image *Image // nil: it begins as zeros
+	share *Share
+	limit uint64
 
 	space   []byte // nil before the first Reallocate, and after Free
 	size    uint64 // as of the last Reallocate
 	high    uint64 // the largest size since the last time that all pages were given back
-	taken   int64  // of the budget
+	taken   int64  // of the share
 	refused bool
 
 	// private are the pages that the last look found to differ from the image's, and
@@ -32,13 +32,13 @@ type Memory struct {
 type run struct{ from, to uint64 }
 
 // New returns a Memory that begins as the image, or as zeros if there is none, and may
-// grow to limit bytes, which are taken from the budget as it does. It holds the image
+// grow to limit bytes, which are taken from the share as it does. It holds the image
 // until Free.
-func New(image *Image, limit uint64, budget *Budget) *Memory {
+func New(image *Image, limit uint64, share *Share) *Memory {
 	if image != nil {
 		image.hold()
 	}
-	return &Memory{image: image, limit: limit, budget: budget}
+	return &Memory{image: image, limit: limit, share: share}
 }
 
 // Limit lowers the limit, before the first Reallocate.
@@ -54,7 +54,7 @@ func (m *Memory) Refused() bool { return m.refused }
 func (m *Memory) Bytes() []byte { return m.space[:m.size:m.size] }
 
 // Reallocate makes the memory size bytes long. It returns nil if that is beyond the
-// limit or the budget. (The method set is that of wazero's experimental.LinearMemory.)
+// limit or the share. (The method set is that of wazero's experimental.LinearMemory.)
 func (m *Memory) Reallocate(size uint64) []byte {
 	if size > m.limit || !m.take(size) {
 		m.refused = true
@@ -77,7 +77,7 @@ func (m *Memory) take(size uint64) bool {
 	if more <= 0 {
 		return true
 	}
-	if !m.budget.take(more) {
+	if !m.share.Take(more) {
 		return false
 	}
 	m.taken += more
@@ -86,7 +86,7 @@ func (m *Memory) take(size uint64) bool {
 
 // Free gives the memory back. It may be called again.
 func (m *Memory) Free() {
-	m.budget.give(m.taken)
+	m.share.Give(m.taken)
 	m.taken, m.size, m.high, m.private = 0, 0, 0, nil
 	if m.space != nil {
 		unreserve(m.space)
@@ -153,7 +153,7 @@ func (m *Memory) discard() error {
 	}
 	m.private, m.high = m.private[:0], m.size
 	if over := m.taken - int64(m.size); over > 0 {
-		m.budget.give(over)
+		m.share.Give(over)
 		m.taken -= over
 	}
 	return nil

@@ -23,7 +23,7 @@ func content(size int, r *rand.Rand) []byte {
 
 func newMemory(t testing.TB, i *Image, limit uint64, method Method) *Memory {
 	t.Helper()
-	m := New(i, limit, new(Budget))
+	m := New(i, limit, NewShare(new(Budget)))
 	m.tracker.force = method
 	if m.Reallocate(i.Size()) == nil {
 		t.Fatal("Reallocate refuses the image's size")
@@ -117,7 +117,7 @@ func TestFaultsTellOfNewPages(t *testing.T) {
 func TestGrowing(t *testing.T) {
 	budget := &Budget{Max: 6 * mib}
 	i := newImage(t, make([]byte, mib))
-	m := New(i, 4*mib, budget)
+	m := New(i, 4*mib, NewShare(budget))
 	for _, c := range []struct {
 		size uint64
 		ok   bool
@@ -138,7 +138,7 @@ func TestGrowing(t *testing.T) {
 			t.Error("a write beyond the image is left after Reset")
 		}
 	}
-	other := New(nil, 4*mib, budget)
+	other := New(nil, 4*mib, NewShare(budget))
 	if other.Reallocate(3*mib) != nil {
 		t.Error("a memory beyond the budget")
 	}
@@ -165,7 +165,7 @@ func TestImageOutlivesItsCloseWhileMapped(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := New(i, mib, new(Budget))
+	m := New(i, mib, NewShare(new(Budget)))
 	i.Close()
 	if m.Reallocate(mib)[mib-1] != 7 {
 		t.Error("the image is gone")

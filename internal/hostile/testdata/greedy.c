@@ -28,6 +28,12 @@ __attribute__((export_name("handle_request"))) uint64_t handle_request(void) {
   char uri[64] = {0};
   get_uri(uri, sizeof uri - 1);
 #define IS(s) (strcmp(uri, s) == 0)
+  if (IS("/hog")) {
+    while (__builtin_wasm_memory_grow(0, 1) != -1) {
+    }
+    for (volatile int i = 0;; i++) {
+    }
+  }
   if (IS("/random")) for (;;) random_bytes(large, SIZE);
   if (IS("/names")) for (;;) get_header_names(0, large, SIZE);
   if (IS("/body")) for (;;) write_body(RESPONSE, large, SIZE);
