@@ -373,3 +373,15 @@ func TestIsolation(t *testing.T) {
 		}
 	}
 }
+
+// TestUnreadBodyDoesNotCostTheAnswer: a client that still sends when its answer is there,
+// on a connection that ends with it, is not cut off. One try in ten was.
+func TestUnreadBodyDoesNotCostTheAnswer(t *testing.T) {
+	b := newBench(t, runtime.Config{})
+	url, _ := serve(t, b.load(t, cgiGuest(t), &orlav1.Function{}).Handler("/*", ""))
+	for range 100 {
+		if got := do(t, "POST", url+"/count", bytes.NewReader(make([]byte, 200<<10))); got.StatusCode != 200 || got.body != "1\n" {
+			t.Fatalf("answer %d %q", got.StatusCode, got.body)
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"sync"
 	"time"
 )
@@ -57,6 +58,7 @@ type Exchange struct {
 	body    bool // the request may have a body
 	in      []byte
 	read    int64
+	eof     bool // of the request's body
 	mute    bool // the answer has no body: HEAD, 204, 304
 	written int64
 
@@ -141,6 +143,7 @@ func (x *Exchange) Read(p []byte) (n int, err error) {
 		x.in = make([]byte, want)
 	}
 	x.wait(func() { n, err = x.Request.Body.Read(x.in[:min(len(p), len(x.in))]) })
+	x.eof = x.eof || err != nil
 	if x.read += int64(n); x.MaxRequest > 0 && x.read > x.MaxRequest {
 		return 0, ErrRequestSize
 	}
@@ -260,9 +263,39 @@ func (x *Exchange) Close() {
 	defer x.mu.Unlock()
 	_ = x.sendLocked() // a broken connection shows to the server
 	x.state.Lock()
+	stopped := x.stopped
 	x.stopped = true
 	x.state.Unlock()
 	if x.timer != nil {
 		x.timer.Stop()
+	}
+	if x.body && x.Request.Close && !x.eof && !stopped {
+		x.swallow()
+	}
+}
+
+const (
+	// swallowSize is how much of a request's body is read that the guest has left, as
+	// much as net/http does; swallowTime how long that may take, and swallowFirst how long
+	// the answer waits for it.
+	swallowSize  = 256 << 10
+	swallowTime  = time.Second
+	swallowFirst = 50 * time.Millisecond
+)
+
+// swallow reads what is left of the body on a connection that is closed next. net/http
+// does so on those that are kept only, and the client of one that is closed while it
+// sends finds it reset, with the answer lost.
+func (x *Exchange) swallow() {
+	left := int64(swallowSize)
+	for _, wait := range []time.Duration{swallowFirst, swallowTime} {
+		if x.rc.SetReadDeadline(time.Now().Add(wait)) != nil {
+			return
+		}
+		n, err := io.CopyN(io.Discard, x.Request.Body, left)
+		if left -= n; left == 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return
+		}
+		_ = x.rc.Flush() // a broken connection shows to the server
 	}
 }
