@@ -15,10 +15,10 @@ const bufferSize = 4096
 type response struct {
 	ctx     *requestContext
 	header  http.Header
-	head    bool // the request is a HEAD
-	status  int  // 0 until WriteHeader
+	head    bool        // the request is a HEAD
+	status  int         // 0 until WriteHeader
 	snap    http.Header // the header as it was at WriteHeader
-	sent    bool // the head is with the host
+	sent    bool        // the head is with the host
 	buf     []byte
 	written int64
 }
