@@ -15,6 +15,7 @@ import (
 	"github.com/orla-edge/orla/runtime/compile"
 	"github.com/orla-edge/orla/runtime/httpwasm"
 	"github.com/orla-edge/orla/runtime/memory"
+	"github.com/orla-edge/orla/telemetry"
 )
 
 // Engine prepares modules and owns what they need. It is safe for concurrent use.
@@ -109,7 +110,7 @@ func (e *Engine) all() []*Program {
 // report logs what went wrong while something was freed: nobody waits for it.
 func (e *Engine) report(ctx context.Context, err error) {
 	if err != nil {
-		e.cfg.Logger.ErrorContext(ctx, "freeing an instance failed", "error", err)
+		e.cfg.Logger.ErrorContext(ctx, "freeing an instance failed", telemetry.KeyError, err)
 	}
 }
 

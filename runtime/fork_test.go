@@ -90,3 +90,21 @@ func TestCommandThatIsQuickIsBegunAnew(t *testing.T) {
 		t.Error("it is kept where it asks for its request")
 	}
 }
+
+// TestCommandThatPrintsFirstIsBegunAnew: what it prints before it asks for its request
+// belongs to the answer of each.
+func TestCommandThatPrintsFirstIsBegunAnew(t *testing.T) {
+	for flag, forked := range map[string]bool{"-DEAGER": false, "-DPATIENT": true} {
+		p := loadForTest(t, guests.C(t, "internal/guests/c/slow.c", flag), &orlav1.Function{})
+		if got := p.now.Load().snap.forked; got != forked {
+			t.Errorf("%s: kept where it asks for its request: %v, want %v", flag, got, forked)
+		}
+		for _, method := range []string{"GET", "PUT"} {
+			w := httptest.NewRecorder()
+			p.Handler("/*", "").ServeHTTP(w, httptest.NewRequest(method, "/", nil))
+			if w.Code != http.StatusOK || w.Body.String() != method {
+				t.Errorf("%s: answer %d %q, want %q", flag, w.Code, w.Body, method)
+			}
+		}
+	}
+}

@@ -90,7 +90,7 @@ func (h *handler) log(ctx context.Context, id string, out outcome, err error) {
 	}
 	attrs := []slog.Attr{slog.String(telemetry.KeyRequestID, id), slog.String("outcome", string(out)), slog.Any(telemetry.KeyError, err)}
 	if limit := limitOf(err); limit != "" {
-		attrs = append(attrs, slog.String("limit", limit))
+		attrs = append(attrs, slog.String(telemetry.KeyLimit, limit))
 		h.obs.hit(ctx, limit)
 	}
 	h.logger.LogAttrs(ctx, slog.LevelWarn, "function failed", attrs...)
@@ -184,21 +184,9 @@ func (h *handler) instance(ctx context.Context, l *loaded) (*instance, error) {
 	return l.make(ctx, h.Program)
 }
 
-// giveBack makes the instance clean for the next request, or frees it.
+// giveBack keeps the instance for the next request, or frees it.
 func (p *Program) giveBack(ctx context.Context, l *loaded, i *instance, failed error) error {
-	why := failed
-	switch {
-	case p.limits.fresh || l.snap.image == nil:
-		why = errFresh
-	case i.fork != nil:
-		why = i.fork.last.unclean
-	case !p.limits.pooled:
-		why = i.reset(l.snap.globals)
-	case i.mem.Size() > p.limits.memory/4*3:
-		why = errFresh
-	case failed == nil:
-		i.unwind()
-	}
+	why := p.clear(l, i, failed)
 	if i.idle = time.Now(); i.fork == nil {
 		i.run = nil
 	}
@@ -207,10 +195,27 @@ func (p *Program) giveBack(ctx context.Context, l *loaded, i *instance, failed e
 		l.keep(i)
 		return nil
 	}
+	p.logger.DebugContext(ctx, "instance is not used again", telemetry.KeyError, why)
 	return l.discard(ctx, i)
 }
 
-var errFresh = errors.New("runtime: the instance is not to be used again")
+// clear makes the instance fit for another request. An error says why it is not.
+func (p *Program) clear(l *loaded, i *instance, failed error) error {
+	switch {
+	case p.limits.fresh || l.snap.image == nil:
+		return errors.New("each request has an instance of its own")
+	case i.fork != nil:
+		return i.fork.last.unclean
+	case !p.limits.pooled:
+		return i.reset(l.snap.globals)
+	case failed != nil:
+		return failed
+	case i.mem.Size() > p.limits.memory/4*3:
+		return errors.New("its memory is nearly used up")
+	}
+	i.unwind()
+	return nil
+}
 
 // client tells whether the client has gone, to a guest that asks.
 type client struct {

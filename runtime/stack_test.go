@@ -1,11 +1,9 @@
 package runtime
 
 import (
-	"context"
 	"net/http/httptest"
 	"testing"
 
-	"github.com/orla-edge/orla/internal/guests"
 	"github.com/orla-edge/orla/internal/guests/hostile"
 	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
 )
@@ -14,49 +12,34 @@ import (
 // not by the clock, and its native stack is not kept. It would not notice an engine that
 // hides its stack, were it not for the first check.
 func TestDeepCallsEndAndLeaveNothing(t *testing.T) {
-	ctx := context.WithoutCancel(t.Context())
-	store := guests.NewStore(t)
-	e, err := New(ctx, Config{Blobs: store, CacheDir: guests.CompileCache(t)})
+	for _, m := range hostile.Modules() {
+		if m.Name == "infinite recursion" {
+			recurse(t, loadForTest(t, m.Wasm, &orlav1.Function{}))
+			return
+		}
+	}
+	t.Error("there is no such module")
+}
+
+func recurse(t *testing.T, p *Program) {
+	w := httptest.NewRecorder()
+	p.Handler("/*", "").ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+	if c := p.Circuit(); w.Code != 502 || c.LastError == "" || c.Failures != 1 {
+		t.Errorf("answer %d, circuit %+v, want 502 and a failure", w.Code, c)
+	}
+	l, err := p.hold(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
-		if err := e.Close(ctx); err != nil {
-			t.Error(err)
-		}
-	}()
-	for _, m := range hostile.Modules() {
-		if m.Name != "infinite recursion" {
-			continue
-		}
-		p, err := e.Load(ctx, "app", &orlav1.Function{Name: "fn", Module: store.Put(t, m.Wasm)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		w := httptest.NewRecorder()
-		p.Handler("/*", "").ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
-		if c := p.Circuit(); w.Code != 502 || c.LastError == "" || c.Failures != 1 {
-			t.Errorf("answer %d, circuit %+v, want 502 and a failure", w.Code, c)
-		}
-		l, err := p.hold(ctx)
-		if err != nil {
-			t.Fatal(err)
-		}
-		i := l.take()
-		if i == nil {
-			t.Fatal("the instance is not kept")
-		}
-		if n := stackOf(i.request); n == 0 || n > maxStack {
-			t.Errorf("the function kept has a native stack of %d bytes, want some, and at most %d", n, maxStack)
-		}
-		l.keep(i)
-		if err := l.drop(ctx); err != nil {
-			t.Error(err)
-		}
-		if err := p.Close(ctx); err != nil {
-			t.Error(err)
-		}
-		return
+	i := l.take()
+	if i == nil {
+		t.Fatal("the instance is not kept")
 	}
-	t.Error("there is no such module")
+	if n := stackOf(i.request); n == 0 || n > maxStack {
+		t.Errorf("the function kept has a native stack of %d bytes, want some, and at most %d", n, maxStack)
+	}
+	l.keep(i)
+	if err := l.drop(t.Context()); err != nil {
+		t.Error(err)
+	}
 }

@@ -72,7 +72,7 @@ func (l *Log) drop(stream, limit, message string) {
 	if l.Dropped != nil {
 		l.Dropped(limit)
 	}
-	l.record(slog.LevelWarn, message, slog.String(telemetry.KeyStream, stream), slog.String("limit", limit))
+	l.record(slog.LevelWarn, message, slog.String(telemetry.KeyStream, stream), slog.String(telemetry.KeyLimit, limit))
 }
 
 func (l *Log) record(level slog.Level, message string, attrs ...slog.Attr) {
