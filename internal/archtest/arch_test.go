@@ -42,6 +42,7 @@ var allowed = map[string][]string{
 	"runtime/memory":              {},
 	"runtime/compile":             {"runtime/wasm"},
 	"dispatch":                    {"release", "runtime", "site", "proxy", "router", "telemetry", "modules", "proto/..."},
+	"identity":                    {},
 	"client":                      {"app", "release", "modules", "proto/..."},
 	"control":                     {"cluster", "dispatch", "release", "runtime", "site", "router", "telemetry", "modules", "proto/..."},
 	"node":                        {"certs", "cluster", "control", "dispatch", "modules", "proto/...", "proxy", "release", "router", "runtime", "server", "site", "telemetry"},
