@@ -28,8 +28,9 @@ func (a *applier) first(ctx context.Context) {
 	}
 }
 
-// run applies what arrives until ctx ends.
-func (a *applier) run(ctx context.Context) {
+// run applies what arrives until ctx ends or the register is to rest, whose hold
+// it returns.
+func (a *applier) run(ctx context.Context) *hold {
 	again := time.NewTicker(saveAgain)
 	defer again.Stop()
 	for {
@@ -38,7 +39,12 @@ func (a *applier) run(ctx context.Context) {
 			if a.unsaved {
 				a.save()
 			}
-			return
+			return nil
+		case h := <-a.c.holds:
+			if a.unsaved {
+				a.save()
+			}
+			return h
 		case <-again.C:
 			if a.unsaved {
 				a.save()

@@ -60,8 +60,12 @@ type Cluster struct {
 	settle  sync.Once     // closes opened
 	stopped chan struct{} // closed when Run has returned
 
-	mu   sync.Mutex // guards lock
-	lock *os.File   // nil: given up
+	holds chan *hold // asks Run to let the data directory go
+
+	mu     sync.Mutex // guards what follows
+	lock   *os.File   // nil: given up
+	hold   *hold      // of the Suspend that holds; nil: none
+	closed bool
 }
 
 // status says what can be done with the register.
@@ -102,7 +106,7 @@ func New(cfg Config) (*Cluster, error) {
 	cfg.MinFree = cmp.Or(cfg.MinFree, 16<<20)
 	c := &Cluster{
 		cfg: cfg, log: cfg.Logger,
-		box: newMailbox(), opened: make(chan struct{}), stopped: make(chan struct{}),
+		box: newMailbox(), opened: make(chan struct{}), stopped: make(chan struct{}), holds: make(chan *hold),
 	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
@@ -162,15 +166,16 @@ func lockDir(dir string) (*os.File, error) {
 // on; after Run it does nothing.
 func (c *Cluster) Close() error {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.lock == nil {
+	closed := c.closed
+	c.closed = true
+	c.mu.Unlock()
+	if closed {
 		return nil
 	}
-	err := c.lock.Close()
+	err := c.unlock()
 	if c.metrics != nil {
 		err = errors.Join(err, c.metrics.close())
 	}
-	c.lock = nil
 	return err
 }
 
@@ -203,13 +208,12 @@ func (c *Cluster) Run(ctx context.Context, apply func(context.Context, Update) e
 		c.log.Info("serving the last good state", "revision", c.start.pos.seq, "count", len(c.start.entries))
 		a.first(ctx)
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	var wg sync.WaitGroup
-	wg.Go(func() { c.supervise(ctx) })
-	a.run(ctx)
-	wg.Wait()
-	return nil
+	for {
+		h := c.up(ctx, a)
+		if h == nil || !c.rest(ctx, h) {
+			return nil
+		}
+	}
 }
 
 // setStatus publishes what can be done with the register from now on.

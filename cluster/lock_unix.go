@@ -17,3 +17,9 @@ func tryLock(f *os.File) (bool, error) {
 	}
 	return err == nil, os.NewSyscallError("flock", err)
 }
+
+// unlockFile unlocks f for all descriptors of it, also those that a process which
+// is being started has for a moment.
+func unlockFile(f *os.File) error {
+	return os.NewSyscallError("flock", unix.Flock(int(f.Fd()), unix.LOCK_UN))
+}
