@@ -64,7 +64,7 @@ func (x *exchange) begin(status int) {
 }
 
 func (x *exchange) mustClose() bool {
-	return x.srv.draining.Load() || x.r.ProtoMajor == 1 && (x.closing || x.body.slow.Load())
+	return x.srv.draining.Load() || x.r.ProtoMajor == 1 && (x.closing || x.body.slow.Load() || x.srv.drained.Load())
 }
 
 // beginBody is for a body without WriteHeader before it.

@@ -84,9 +84,12 @@ func (s *Server) startAccepting(ctx context.Context, wg *sync.WaitGroup, fail co
 // drain ends what Run started.
 func (s *Server) drain(accepting *sync.WaitGroup, cancelRequests context.CancelFunc) {
 	s.draining.Store(true)
-	time.Sleep(s.cfg.DrainDelay)
+	shared := s.cfg.Shared()
+	if !shared {
+		time.Sleep(s.cfg.DrainDelay)
+	}
 	began := time.Now()
-	s.closeListeners()
+	s.closeListeners(shared)
 	accepting.Wait()
 
 	limit, cancel := context.WithDeadline(context.Background(), began.Add(s.cfg.DrainTimeout))
@@ -114,17 +117,25 @@ func (s *Server) drain(accepting *sync.WaitGroup, cancelRequests context.CancelF
 	s.abort()
 }
 
+// SetDraining asks clients to leave, or to stay, while the server serves all that
+// comes and goes on accepting: a node that is taken out of rotation and may be put
+// back. While it is true, answers over HTTP/1 carry "Connection: close". HTTP/2
+// connections are left alone: a GOAWAY cannot be taken back, and a client that has
+// nowhere else to go would come again for every request; they get theirs when the
+// server stops.
+func (s *Server) SetDraining(on bool) { s.drained.Store(on) }
+
 // closeListeners accepts what the kernel has queued, then closes the listeners.
-func (s *Server) closeListeners() {
+// From those that are shared it takes nothing any more: what is queued is the
+// other process's, and a socket that refused new connections would refuse them to
+// that one too.
+func (s *Server) closeListeners(shared bool) {
 	close(s.stop)
 	var wg sync.WaitGroup
 	for _, ln := range append(append([]net.Listener(nil), s.cfg.HTTP...), s.cfg.HTTPS...) {
 		wg.Go(func() {
-			if err := refuseNew(ln); err != nil {
-				s.log.Debug("close listener", "error", err) // some are reset, as without it
-			}
-			if d, ok := ln.(interface{ SetDeadline(time.Time) error }); ok && d.SetDeadline(time.Now().Add(backlogTime)) == nil {
-				time.Sleep(backlogTime)
+			if !shared {
+				s.emptyBacklog(ln)
 			}
 			if err := ln.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 				s.log.Warn("close listener", "address", ln.Addr().String(), "error", err)
@@ -132,6 +143,17 @@ func (s *Server) closeListeners() {
 		})
 	}
 	wg.Wait()
+}
+
+// emptyBacklog keeps new connections away from ln and gives those that are queued
+// the time to be accepted.
+func (s *Server) emptyBacklog(ln net.Listener) {
+	if err := refuseNew(ln); err != nil {
+		s.log.Debug("close listener", "error", err) // some are reset, as without it
+	}
+	if d, ok := ln.(interface{ SetDeadline(time.Time) error }); ok && d.SetDeadline(time.Now().Add(backlogTime)) == nil {
+		time.Sleep(backlogTime)
+	}
 }
 
 // awaitHandshakes waits until the last connections that were accepted have come

@@ -48,6 +48,10 @@ type Config struct {
 	// Limits bounds clients. Zero fields mean their defaults.
 	Limits Limits
 
+	// Shared reports whether another process has the same sockets and goes on
+	// accepting on them. It is asked when the drain begins; then the server lets go
+	// of its own descriptors only, without DrainDelay. Nil means that nobody has.
+	Shared func() bool
 	// DrainDelay is how long the server goes on accepting connections after Run's
 	// context has ended, while each answer asks the client to close: the time
 	// that load balancers need to see that the node is not ready. Zero means none.
@@ -74,7 +78,8 @@ type Server struct {
 	// connections under requests whose heads it has read.
 	h1, h2 *http.Server
 
-	draining atomic.Bool
+	draining atomic.Bool   // Run's context has ended
+	drained  atomic.Bool   // see SetDraining
 	stop     chan struct{} // closed when no connection shall be accepted any more
 	accepts  sync.WaitGroup
 	queue1   *queue
@@ -97,6 +102,9 @@ func New(cfg Config) (*Server, error) {
 	cfg.DrainTimeout = cmp.Or(cfg.DrainTimeout, 20*time.Second)
 	if cfg.TLS != nil {
 		cfg.TLS = cfg.TLS.Clone()
+	}
+	if cfg.Shared == nil {
+		cfg.Shared = func() bool { return false }
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
