@@ -24,6 +24,7 @@ var allowed = map[string][]string{
 	"proto/orla/v1/orlav1connect": {"proto/orla/v1"},
 	"router":                      {},
 	"modules":                     {},
+	"modules/peer":                {"modules"},
 	"guest":                       {},
 	"certs":                       {},
 	"cluster":                     {},
@@ -45,7 +46,7 @@ var allowed = map[string][]string{
 	"identity":                    {},
 	"client":                      {"app", "release", "modules", "proto/..."},
 	"control":                     {"cluster", "dispatch", "release", "runtime", "site", "router", "telemetry", "modules", "proto/..."},
-	"node":                        {"certs", "cluster", "control", "dispatch", "modules", "proto/...", "proxy", "release", "router", "runtime", "server", "site", "telemetry"},
+	"node":                        {"certs", "cluster", "control", "dispatch", "modules/...", "proto/...", "proxy", "release", "router", "runtime", "server", "site", "telemetry"},
 	"cmd/orla":                    {"cmd/orla/...", "app/...", "release", "client", "node", "runtime", "runtime/compile", "runtime/memory", "telemetry", "proto/..."},
 }
 
