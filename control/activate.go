@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -22,7 +23,7 @@ import (
 // is the callback of [cluster.Cluster.Run].
 func (s *Service) Apply(ctx context.Context, u cluster.Update) error {
 	changed, gone, err := s.catalog.apply(u)
-	built := make([]*dispatch.Release, len(changed))
+	built := make([]dispatch.Group, len(changed))
 	var g errgroup.Group
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for i, head := range changed {
@@ -33,9 +34,9 @@ func (s *Service) Apply(ctx context.Context, u cluster.Update) error {
 	}
 	_ = g.Wait() // none returns an error: a refusal is not one
 	put := built[:0]
-	for _, r := range built {
-		if r != nil {
-			put = append(put, r)
+	for _, g := range built {
+		if g != nil {
+			put = append(put, g)
 		}
 	}
 	for _, name := range gone {
@@ -50,43 +51,63 @@ func (s *Service) Apply(ctx context.Context, u cluster.Update) error {
 	return err
 }
 
-// next returns the release that head asks for, ready to be swapped in; nil if it
-// is live already or is refused.
-func (s *Service) next(ctx context.Context, head *orlav1.Head) *dispatch.Release {
+// next returns the releases that head asks for, ready to be swapped in; nil if they
+// are live already or are refused.
+func (s *Service) next(ctx context.Context, head *orlav1.Head) dispatch.Group {
 	name := head.GetName()
-	r, err := s.prepare(ctx, head)
+	g, err := s.prepare(ctx, head)
 	if err != nil {
 		s.cfg.Logger.Error("release refused; the one before stays live", "app", name, "release", head.GetLive(), "error", err)
 		s.catalog.refuse(name, &orlav1.Refusal{Name: name, Release: head.GetLive(), Reason: err.Error()})
 		return nil
 	}
 	s.catalog.refuse(name, nil)
-	return r
+	return g
 }
 
-func (s *Service) prepare(ctx context.Context, head *orlav1.Head) (*dispatch.Release, error) {
-	live := liveRelease(head)
-	if live == nil {
-		return nil, fmt.Errorf("release %d is not in the head's history", head.GetLive())
-	}
-	digest, err := modules.ParseDigest(live.GetDigest())
+func (s *Service) prepare(ctx context.Context, head *orlav1.Head) (group dispatch.Group, err error) {
+	parts, err := partsOf(head)
 	if err != nil {
 		return nil, err
 	}
-	current := s.cfg.Dispatcher.Get(head.GetName())
-	if current != nil && current.Number == live.GetNumber() && current.Digest == digest {
+	if now, trial := s.cfg.Dispatcher.Serving(head.GetName()); !trial && slices.Equal(now, parts) {
 		return nil, nil
 	}
-	if r := s.staged.take(head.GetName(), live.GetNumber(), digest); r != nil {
+	defer func() {
+		if err != nil {
+			for _, share := range group {
+				s.cfg.Dispatcher.Discard(share.Release)
+			}
+			group = nil
+		}
+	}()
+	for _, p := range parts {
+		r, err := s.ready(ctx, head, p)
+		if err != nil {
+			return group, err
+		}
+		group = append(group, dispatch.Share{Release: r, Weight: p.Weight})
+	}
+	return group, nil
+}
+
+// ready returns a release of head for the caller to own: the one that is live, the
+// one that a call has staged, or a new one.
+func (s *Service) ready(ctx context.Context, head *orlav1.Head, p dispatch.Part) (*dispatch.Release, error) {
+	if r := s.cfg.Dispatcher.Keep(head.GetName(), p.Number); r != nil {
+		if r.Digest == p.Digest {
+			return r, nil
+		}
+		s.cfg.Dispatcher.Discard(r) // of an earlier app of that name
+	}
+	if r := s.staged.take(head.GetName(), p.Number, p.Digest); r != nil {
 		return r, nil
 	}
-	m, err := s.manifest(digest)
+	m, err := s.manifest(p.Digest)
 	if err != nil {
 		return nil, err
 	}
-	return s.cfg.Dispatcher.Build(ctx, dispatch.Spec{
-		Number: live.GetNumber(), Digest: digest, Since: head.GetChanged().AsTime(), Manifest: m,
-	})
+	return s.cfg.Dispatcher.Build(ctx, dispatch.Spec{Number: p.Number, Digest: p.Digest, Since: head.GetChanged().AsTime(), Manifest: m})
 }
 
 // manifest reads a stored manifest.

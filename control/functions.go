@@ -12,13 +12,10 @@ import (
 // maxErrorBytes is what is told of the cause of a function's failure.
 const maxErrorBytes = 1 << 10
 
-// functions tells how the functions of a release are on this node; nil unless it is the
-// one that the node serves.
+// functions tells how the functions of a release are on this node; empty unless the
+// node serves it.
 func (s *Service) functions(name string, release uint64) []*orlav1.FunctionState {
-	number, states := s.cfg.Dispatcher.Functions(name)
-	if number != release {
-		return nil
-	}
+	states := s.cfg.Dispatcher.Functions(name, release)
 	out := make([]*orlav1.FunctionState, 0, len(states))
 	for _, f := range states {
 		out = append(out, functionState(f))

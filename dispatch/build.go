@@ -28,8 +28,8 @@ type Blobs interface {
 }
 
 // Release is an app's release with everything prepared to serve it. It counts
-// one reference for being in the table and one for each request inside; the
-// last one out frees it.
+// one reference for each who owns it (the table, a trial that may end, who has
+// built or kept it) and one for each request inside; the last one out frees it.
 type Release struct {
 	Name     string
 	Number   uint64
@@ -38,12 +38,17 @@ type Release struct {
 
 	hosts    map[string]*host            // by host pattern
 	programs map[string]*runtime.Program // by function
-	refs     atomic.Int64
 	free     func()
+
+	// Each request writes to both: they are neighbours so that it needs one
+	// cache line.
+	refs   atomic.Int64
+	counts counts
 }
 
 // host is what a release serves under one of its host patterns.
 type host struct {
+	split   *split // if not nil, several releases share the pattern, and nothing below is set
 	release *Release
 	tree    *router.Tree
 	routes  []*route // by the tree's index
@@ -58,7 +63,8 @@ type Spec struct {
 }
 
 // Build prepares a release: modules are compiled, the site's table is made,
-// upstreams are set up. Pass it to [Dispatcher.Swap] or to [Dispatcher.Discard].
+// upstreams are set up. Pass it to [Dispatcher.Swap], [Dispatcher.Try] or
+// [Dispatcher.Discard].
 // The error is a [release.Problems] where a person can mend the cause.
 func (d *Dispatcher) Build(ctx context.Context, s Spec) (_ *Release, err error) {
 	// What the release runs in the background lives as long as the release.
@@ -85,7 +91,7 @@ func (d *Dispatcher) Build(ctx context.Context, s Spec) (_ *Release, err error) 
 	return r, nil
 }
 
-// Discard frees a release that was built and not swapped in.
+// Discard gives a release back that was built or kept and not swapped in.
 func (d *Dispatcher) Discard(r *Release) { r.leave() }
 
 // enter counts a request in; it reports false when the release is gone already.
@@ -101,14 +107,12 @@ func (r *Release) enter() bool {
 	}
 }
 
-// leave counts a request, or the table, out.
+// leave counts a request, or an owner, out.
 func (r *Release) leave() {
 	if r.refs.Add(-1) == 0 {
 		r.free() // returns at once: no request pays for the release's end
 	}
 }
-
-func compareName(a, b *Release) int { return cmp.Compare(a.Name, b.Name) }
 
 // builder gathers the parts of one release and what frees them.
 type builder struct {

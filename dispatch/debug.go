@@ -15,25 +15,27 @@ const (
 	headerMinRevision = "Orla-Min-Revision"
 	headerRevision    = "Orla-Revision"
 	headerNode        = "Orla-Node"
+	headerRelease     = "Orla-Release"
 )
 
 // minRevisionWait is how long a request waits for the revision that it asks for.
 const minRevisionWait = 2 * time.Second
 
 // control obeys the header fields that are meant for the node and takes them off
-// the request. It reports whether the request goes on.
-func (d *Dispatcher) control(w http.ResponseWriter, r *http.Request) bool {
+// the request. It reports whether the request goes on, and whether its client may
+// see which release answers.
+func (d *Dispatcher) control(w http.ResponseWriter, r *http.Request) (debug, ok bool) {
 	if want := r.Header.Get(headerMinRevision); want != "" {
 		r.Header.Del(headerMinRevision)
 		if !d.await(w, r, want) {
-			return false
+			return false, false
 		}
 	}
 	if r.Header.Get(headerDebug) != "" {
-		d.debug(w, r)
+		debug = d.debug(w, r)
 	}
 	r.Header.Del(headerToken) // of no use to the app, and a secret
-	return true
+	return debug, true
 }
 
 func (d *Dispatcher) await(w http.ResponseWriter, r *http.Request, want string) bool {
@@ -56,23 +58,25 @@ func (d *Dispatcher) await(w http.ResponseWriter, r *http.Request, want string) 
 }
 
 // debug answers "Orla-Debug: 1" of a client that shows a valid token, in
-// Orla-Token or as a bearer. The token never reaches the app.
-func (d *Dispatcher) debug(w http.ResponseWriter, r *http.Request) {
+// Orla-Token or as a bearer, and reports whether it did. The token never reaches
+// the app.
+func (d *Dispatcher) debug(w http.ResponseWriter, r *http.Request) bool {
 	on := r.Header.Get(headerDebug) == "1"
 	token := r.Header.Get(headerToken)
 	r.Header.Del(headerDebug)
 	if !on || d.cfg.Debug == nil {
-		return
+		return false
 	}
 	if token == "" {
 		bearer, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 		if !ok || !d.cfg.Debug(bearer) {
-			return
+			return false
 		}
 		r.Header.Del("Authorization")
 	} else if !d.cfg.Debug(token) {
-		return
+		return false
 	}
 	w.Header().Set(headerRevision, strconv.FormatUint(d.Revision(), 10))
 	w.Header().Set(headerNode, d.cfg.Node)
+	return true
 }

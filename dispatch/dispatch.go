@@ -1,15 +1,17 @@
 // Package dispatch is the live table: which release answers which host, behind
 // one atomic pointer. A release is built beside the table with everything that
 // is slow, then swapped in; the one that it replaces is drained and freed by the
-// last request that leaves it. Dispatch does not know where releases come from.
+// last request that leaves it. Several releases of an app can share its clients.
+// Dispatch does not know where releases come from.
 package dispatch
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 
@@ -20,6 +22,7 @@ import (
 	"github.com/orla-edge/orla/router"
 	"github.com/orla-edge/orla/runtime"
 	"github.com/orla-edge/orla/site"
+	"github.com/orla-edge/orla/telemetry"
 )
 
 // Config is what releases are built from. Every field without a stated zero is
@@ -56,8 +59,8 @@ type Dispatcher struct {
 	cfg   Config
 	table atomic.Pointer[table]
 
-	mu       sync.Mutex // guards releases and makes one swap at a time
-	releases map[string]*Release
+	mu    sync.Mutex // guards names and makes one change of the table at a time
+	names map[string]*tenancy
 
 	// background counts the goroutines that releases own: health checks and
 	// the freeing of what was drained.
@@ -75,89 +78,13 @@ func New(cfg Config) *Dispatcher {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	d := &Dispatcher{cfg: cfg, releases: map[string]*Release{}}
+	d := &Dispatcher{cfg: cfg, names: map[string]*tenancy{}}
 	d.table.Store(&table{})
 	return d
 }
 
 // Revision returns the register's revision that the table shows.
 func (d *Dispatcher) Revision() uint64 { return d.table.Load().revision }
-
-// Swap makes a new version of the table: each release in put replaces the one
-// of the same name, those named in remove go, all at once. The dispatcher owns
-// the releases from here on. A release that claims a host of another one is
-// refused and closed; the error names it, the others are swapped all the same.
-func (d *Dispatcher) Swap(revision uint64, put []*Release, remove []string) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	hosts := d.table.Load().hosts
-	var retired []*Release
-	drop := func(name string) {
-		if old := d.releases[name]; old != nil {
-			for pattern := range old.hosts {
-				hosts = hosts.Without(pattern)
-			}
-			retired = append(retired, old)
-			delete(d.releases, name)
-		}
-	}
-	for _, name := range remove {
-		drop(name)
-	}
-	for _, r := range put {
-		drop(r.Name)
-	}
-	var refused []string
-	for _, r := range put {
-		if pattern, owner := taken(hosts, r); owner != "" {
-			refused = append(refused, fmt.Sprintf("%s: host %q belongs to %s", r.Name, pattern, owner))
-			retired = append(retired, r)
-			continue
-		}
-		for pattern, h := range r.hosts {
-			hosts = hosts.With(pattern, h)
-		}
-		d.releases[r.Name] = r
-	}
-	d.table.Store(&table{revision: revision, hosts: hosts})
-	for _, r := range retired {
-		r.leave() // the table's own reference
-	}
-	if refused != nil {
-		slices.Sort(refused)
-		return fmt.Errorf("dispatch: swap refused: %q", refused)
-	}
-	return nil
-}
-
-// taken returns the first host of r that another release has in hosts.
-func taken(hosts router.Hosts[*host], r *Release) (pattern, owner string) {
-	for pattern := range r.hosts {
-		if h, ok := hosts.Get(pattern); ok {
-			return pattern, h.release.Name
-		}
-	}
-	return "", ""
-}
-
-// Live returns the releases now served, ordered by name.
-func (d *Dispatcher) Live() []*Release {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	live := make([]*Release, 0, len(d.releases))
-	for _, r := range d.releases {
-		live = append(live, r)
-	}
-	slices.SortFunc(live, func(a, b *Release) int { return compareName(a, b) })
-	return live
-}
-
-// Get returns the live release of name; nil if there is none.
-func (d *Dispatcher) Get(name string) *Release {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.releases[name]
-}
 
 // Serves reports whether some release answers for host, a canonical host name.
 func (d *Dispatcher) Serves(host string) bool {
@@ -169,43 +96,60 @@ func (d *Dispatcher) Serves(host string) bool {
 // left and all is freed. Stop the listeners first.
 func (d *Dispatcher) Close() {
 	d.mu.Lock()
-	names := make([]string, 0, len(d.releases))
-	for name := range d.releases {
-		names = append(names, name)
+	c := d.changeLocked()
+	for _, name := range slices.Collect(maps.Keys(d.names)) {
+		c.drop(name)
 	}
-	revision := d.table.Load().revision
+	c.publish()
 	d.mu.Unlock()
-	_ = d.Swap(revision, nil, names) // refuses only what is put
 	d.background.Wait()
 }
 
 // ServeHTTP implements http.Handler.
 func (d *Dispatcher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if !d.control(w, r) {
+	debug, ok := d.control(w, r)
+	if !ok {
 		return
 	}
-	h := d.enter(r)
+	h, lot := d.enter(r)
 	if h == nil {
 		unknownHost(w)
 		return
 	}
-	defer h.release.leave()
+	v := visit{release: h.release, r: r, info: telemetry.RequestFrom(r.Context())}
+	defer v.end()
+	if debug {
+		w.Header().Set(headerRelease, strconv.FormatUint(h.release.Number, 10))
+	}
+	if lot.drawn {
+		rw := &headerWriter{ResponseWriter: w, changes: lot.response(r.TLS != nil)}
+		defer rw.finish()
+		w = rw
+	}
 	h.serve(w, r, 0)
+	v.whole = true
 }
 
-// enter finds the host of r and counts the request into its release. It returns
-// nil for a host that nobody serves.
-func (d *Dispatcher) enter(r *http.Request) *host {
+// enter finds the host of r, by lot where several releases share it, and counts
+// the request into its release. It returns nil for a host that nobody serves.
+func (d *Dispatcher) enter(r *http.Request) (*host, lot) {
 	name := router.CleanHost(r.Host)
+	var l lot
 	for {
 		h, _, ok := d.table.Load().hosts.Lookup(name)
 		if !ok {
-			return nil
+			return nil, lot{}
+		}
+		if h.split != nil {
+			if !l.drawn {
+				l = draw(r.Header)
+			}
+			h = h.split.choose(l.number)
 		}
 		// A release that was drained between the look-up and here is not in
 		// the table any more: look again.
 		if h.release.enter() {
-			return h
+			return h, l
 		}
 	}
 }

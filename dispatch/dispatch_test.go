@@ -56,9 +56,18 @@ func build(t *testing.T, d *Dispatcher, number uint64, name, host string, routes
 
 func swap(t *testing.T, d *Dispatcher, revision uint64, put ...*Release) {
 	t.Helper()
-	if err := d.Swap(revision, put, nil); err != nil {
+	if err := d.Swap(revision, groups(put...), nil); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// groups makes each release the only one of its name.
+func groups(put ...*Release) []Group {
+	var out []Group
+	for _, r := range put {
+		out = append(out, Alone(r))
+	}
+	return out
 }
 
 func do(h http.Handler, method, url string, header ...string) *http.Response {
@@ -184,9 +193,9 @@ func TestSwapIsWhole(t *testing.T) {
 	d := newDispatcher(t)
 	swap(t, d, 1, build(t, d, 1, "a", "a.test", respondRoute("/", "a1")), build(t, d, 1, "b", "b.test", respondRoute("/", "b1")))
 	// a gives its host to c and takes b's, and b goes.
-	err := d.Swap(2, []*Release{
+	err := d.Swap(2, groups(
 		build(t, d, 2, "a", "b.test", respondRoute("/", "a2")), build(t, d, 1, "c", "a.test", respondRoute("/", "c1")),
-	}, []string{"b"})
+	), []string{"b"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -203,7 +212,7 @@ func TestSwapIsWhole(t *testing.T) {
 func TestSwapRefusesTakenHost(t *testing.T) {
 	d := newDispatcher(t)
 	swap(t, d, 1, build(t, d, 1, "a", "a.test", respondRoute("/", "a")))
-	err := d.Swap(2, []*Release{build(t, d, 1, "thief", "a.test", respondRoute("/", "stolen")), build(t, d, 1, "b", "b.test", respondRoute("/", "b"))}, nil)
+	err := d.Swap(2, groups(build(t, d, 1, "thief", "a.test", respondRoute("/", "stolen")), build(t, d, 1, "b", "b.test", respondRoute("/", "b"))), nil)
 	if err == nil || !strings.Contains(err.Error(), "thief") || !strings.Contains(err.Error(), "belongs to a") {
 		t.Errorf("Swap = %v, want an error that names the thief and the owner", err)
 	}
@@ -331,15 +340,25 @@ func BenchmarkDispatch(b *testing.B) {
 		b.Fatal(err)
 	}
 	r.hosts["a.test"].routes[0].handle = func(http.ResponseWriter, *http.Request, router.Match) {}
-	if err := d.Swap(1, []*Release{r}, nil); err != nil {
+	if err := d.Swap(1, groups(r), nil); err != nil {
 		b.Fatal(err)
 	}
-	req := httptest.NewRequest("GET", "http://a.test/x/1", nil)
+	req := inContext(httptest.NewRequest("GET", "http://a.test/x/1", nil))
 	w := httptest.NewRecorder()
 	b.ReportAllocs()
-	for b.Loop() {
-		d.ServeHTTP(w, req)
-	}
+	b.Run("one", func(b *testing.B) {
+		for b.Loop() {
+			d.ServeHTTP(w, req)
+		}
+	})
+	b.Run("parallel", func(b *testing.B) {
+		b.RunParallel(func(pb *testing.PB) {
+			req := inContext(httptest.NewRequest("GET", "http://a.test/x/1", nil))
+			for pb.Next() {
+				d.ServeHTTP(w, req)
+			}
+		})
+	})
 }
 
 var _ Blobs = (*modules.Dir)(nil)

@@ -26,12 +26,20 @@ type Step struct {
 }
 
 // Explain runs the match that a request for hostname would get. path and the
-// rest of req are as at ingress: clean.
+// rest of req are as at ingress: clean. Where releases share the host, the cookie
+// in req chooses, or without one the largest share.
 func (d *Dispatcher) Explain(hostname string, req *router.Request) Explanation {
 	e := Explanation{Host: router.CleanHost(hostname), Status: http.StatusNotFound}
 	h, pattern, ok := d.table.Load().hosts.Lookup(e.Host)
 	if !ok {
 		return e
+	}
+	if h.split != nil {
+		if number, known := lotOf(req.Header[fieldCookie]); known {
+			h = h.split.choose(number)
+		} else {
+			h = h.split.hosts[h.split.main]
+		}
 	}
 	e.Pattern, e.Release = pattern, h.release
 	for _, s := range h.tree.Explain(req) {

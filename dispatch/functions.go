@@ -13,17 +13,18 @@ type FunctionState struct {
 	Stats   runtime.Stats
 }
 
-// Functions tells how the functions of the live release of name are, in the manifest's
-// order, and which release that is; 0 and nil if nothing of that name is live.
-func (d *Dispatcher) Functions(name string) (release uint64, states []FunctionState) {
-	r := d.Get(name)
-	if r == nil || !r.enter() {
-		return 0, nil
+// Functions tells how the functions of a release that is served under name are, in
+// the manifest's order; nil if this node does not serve it.
+func (d *Dispatcher) Functions(name string, release uint64) []FunctionState {
+	r := d.Keep(name, release)
+	if r == nil {
+		return nil
 	}
 	defer r.leave()
+	var states []FunctionState
 	for _, f := range r.Manifest.GetFunctions() {
 		p := r.programs[f.GetName()]
 		states = append(states, FunctionState{Name: f.GetName(), ABI: p.ABI(), Circuit: p.Circuit(), Stats: p.Stats()})
 	}
-	return r.Number, states
+	return states
 }

@@ -76,6 +76,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	rec.Err = err
+	rec.GuestFailed = rec.GuestFailed || out.failed()
 	h.log(ctx, rec.ID, out, err)
 	if begun || out == canceled {
 		panic(http.ErrAbortHandler)

@@ -35,6 +35,15 @@ var outcomes = []outcome{
 	succeeded, timedOut, overCPU, canceled, crashed, exceeded, malformed, overloaded, broken, tooLargeBody, downstream,
 }
 
+// failed reports whether the guest is at fault.
+func (o outcome) failed() bool {
+	switch o {
+	case timedOut, overCPU, crashed, exceeded, malformed:
+		return true
+	}
+	return false
+}
+
 // circuitError says that the function is not called for so long.
 type circuitError struct{ wait time.Duration }
 

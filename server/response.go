@@ -48,7 +48,7 @@ func (x *exchange) WriteHeader(status int) {
 
 // begin sets what every answer has, and what of it the handler cannot override.
 func (x *exchange) begin(status int) {
-	x.status = status
+	x.status, x.tel.Status = status, status
 	h := x.w.Header()
 	h["Server"] = serverName[:1:1]
 	h[fieldRequestID] = x.id[:1:1]

@@ -29,6 +29,11 @@ type Request struct {
 	Guest time.Duration
 	// CPU is the CPU time that guests used, those of middleware included.
 	CPU time.Duration
+	// GuestFailed tells that a guest trapped, ran into one of its limits, or made an
+	// answer that is no HTTP response.
+	GuestFailed bool
+	// Status is that of the answer; 0 until it begins. The server sets it.
+	Status int
 	// Err is the cause of an answer that the client only sees as a fixed phrase.
 	Err error
 }

@@ -1546,8 +1546,11 @@ type Head struct {
 	// Oldest first, bounded; the live one is among them.
 	Releases []*Release `protobuf:"bytes,4,rep,name=releases,proto3" json:"releases,omitempty"`
 	// When live was set, by whom.
-	Changed       *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=changed,proto3" json:"changed,omitempty"`
-	ChangedBy     string                 `protobuf:"bytes,6,opt,name=changed_by,json=changedBy,proto3" json:"changed_by,omitempty"`
+	Changed   *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=changed,proto3" json:"changed,omitempty"`
+	ChangedBy string                 `protobuf:"bytes,6,opt,name=changed_by,json=changedBy,proto3" json:"changed_by,omitempty"`
+	// Several releases that share the clients, in the order of their numbers; live is
+	// the one with the largest share. Empty means that live has all of them.
+	Split         []*Share `protobuf:"bytes,7,rep,name=split,proto3" json:"split,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1624,6 +1627,67 @@ func (x *Head) GetChangedBy() string {
 	return ""
 }
 
+func (x *Head) GetSplit() []*Share {
+	if x != nil {
+		return x.Split
+	}
+	return nil
+}
+
+// Share is a release's part of an app's clients.
+type Share struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Release uint64                 `protobuf:"varint,1,opt,name=release,proto3" json:"release,omitempty"`
+	// In 1/10,000; those of a split add up to 10,000.
+	Weight        uint32 `protobuf:"varint,2,opt,name=weight,proto3" json:"weight,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Share) Reset() {
+	*x = Share{}
+	mi := &file_orla_v1_manifest_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Share) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Share) ProtoMessage() {}
+
+func (x *Share) ProtoReflect() protoreflect.Message {
+	mi := &file_orla_v1_manifest_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Share.ProtoReflect.Descriptor instead.
+func (*Share) Descriptor() ([]byte, []int) {
+	return file_orla_v1_manifest_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Share) GetRelease() uint64 {
+	if x != nil {
+		return x.Release
+	}
+	return 0
+}
+
+func (x *Share) GetWeight() uint32 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
+}
+
 // Release is one line of an app's history.
 type Release struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1641,7 +1705,7 @@ type Release struct {
 
 func (x *Release) Reset() {
 	*x = Release{}
-	mi := &file_orla_v1_manifest_proto_msgTypes[15]
+	mi := &file_orla_v1_manifest_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1653,7 +1717,7 @@ func (x *Release) String() string {
 func (*Release) ProtoMessage() {}
 
 func (x *Release) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_manifest_proto_msgTypes[15]
+	mi := &file_orla_v1_manifest_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1666,7 +1730,7 @@ func (x *Release) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Release.ProtoReflect.Descriptor instead.
 func (*Release) Descriptor() ([]byte, []int) {
-	return file_orla_v1_manifest_proto_rawDescGZIP(), []int{15}
+	return file_orla_v1_manifest_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Release) GetNumber() uint64 {
@@ -1721,7 +1785,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_orla_v1_manifest_proto_msgTypes[16]
+	mi := &file_orla_v1_manifest_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1733,7 +1797,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_manifest_proto_msgTypes[16]
+	mi := &file_orla_v1_manifest_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1746,7 +1810,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_orla_v1_manifest_proto_rawDescGZIP(), []int{16}
+	return file_orla_v1_manifest_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Token) GetId() string {
@@ -1892,7 +1956,7 @@ const file_orla_v1_manifest_proto_rawDesc = "" +
 	"\x06status\x18\x01 \x01(\rR\x06status\x12\x12\n" +
 	"\x04body\x18\x02 \x01(\tR\x04body\x12\x1d\n" +
 	"\n" +
-	"media_type\x18\x03 \x01(\tR\tmediaType\"\xd4\x01\n" +
+	"media_type\x18\x03 \x01(\tR\tmediaType\"\xfa\x01\n" +
 	"\x04Head\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\r.orla.v1.KindR\x04kind\x12\x12\n" +
@@ -1900,7 +1964,11 @@ const file_orla_v1_manifest_proto_rawDesc = "" +
 	"\breleases\x18\x04 \x03(\v2\x10.orla.v1.ReleaseR\breleases\x124\n" +
 	"\achanged\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\achanged\x12\x1d\n" +
 	"\n" +
-	"changed_by\x18\x06 \x01(\tR\tchangedBy\"\x9b\x01\n" +
+	"changed_by\x18\x06 \x01(\tR\tchangedBy\x12$\n" +
+	"\x05split\x18\a \x03(\v2\x0e.orla.v1.ShareR\x05split\"9\n" +
+	"\x05Share\x12\x18\n" +
+	"\arelease\x18\x01 \x01(\x04R\arelease\x12\x16\n" +
+	"\x06weight\x18\x02 \x01(\rR\x06weight\"\x9b\x01\n" +
 	"\aRelease\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x124\n" +
@@ -1956,7 +2024,7 @@ func file_orla_v1_manifest_proto_rawDescGZIP() []byte {
 }
 
 var file_orla_v1_manifest_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_orla_v1_manifest_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_orla_v1_manifest_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_orla_v1_manifest_proto_goTypes = []any{
 	(Kind)(0),                     // 0: orla.v1.Kind
 	(NotFound)(0),                 // 1: orla.v1.NotFound
@@ -1979,11 +2047,12 @@ var file_orla_v1_manifest_proto_goTypes = []any{
 	(*Redirect)(nil),              // 18: orla.v1.Redirect
 	(*Respond)(nil),               // 19: orla.v1.Respond
 	(*Head)(nil),                  // 20: orla.v1.Head
-	(*Release)(nil),               // 21: orla.v1.Release
-	(*Token)(nil),                 // 22: orla.v1.Token
-	nil,                           // 23: orla.v1.Function.EnvEntry
-	(*durationpb.Duration)(nil),   // 24: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 25: google.protobuf.Timestamp
+	(*Share)(nil),                 // 21: orla.v1.Share
+	(*Release)(nil),               // 22: orla.v1.Release
+	(*Token)(nil),                 // 23: orla.v1.Token
+	nil,                           // 24: orla.v1.Function.EnvEntry
+	(*durationpb.Duration)(nil),   // 25: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 26: google.protobuf.Timestamp
 }
 var file_orla_v1_manifest_proto_depIdxs = []int32{
 	0,  // 0: orla.v1.Manifest.kind:type_name -> orla.v1.Kind
@@ -1995,10 +2064,10 @@ var file_orla_v1_manifest_proto_depIdxs = []int32{
 	2,  // 6: orla.v1.Site.html:type_name -> orla.v1.Html
 	9,  // 7: orla.v1.File.variants:type_name -> orla.v1.Variant
 	3,  // 8: orla.v1.Function.abi:type_name -> orla.v1.Abi
-	24, // 9: orla.v1.Function.timeout:type_name -> google.protobuf.Duration
-	23, // 10: orla.v1.Function.env:type_name -> orla.v1.Function.EnvEntry
+	25, // 9: orla.v1.Function.timeout:type_name -> google.protobuf.Duration
+	24, // 10: orla.v1.Function.env:type_name -> orla.v1.Function.EnvEntry
 	8,  // 11: orla.v1.Function.files:type_name -> orla.v1.File
-	24, // 12: orla.v1.Function.cpu:type_name -> google.protobuf.Duration
+	25, // 12: orla.v1.Function.cpu:type_name -> google.protobuf.Duration
 	4,  // 13: orla.v1.Function.isolation:type_name -> orla.v1.Isolation
 	11, // 14: orla.v1.Function.limits:type_name -> orla.v1.Limits
 	13, // 15: orla.v1.Route.match:type_name -> orla.v1.Match
@@ -2011,18 +2080,19 @@ var file_orla_v1_manifest_proto_depIdxs = []int32{
 	14, // 22: orla.v1.Match.query:type_name -> orla.v1.Condition
 	16, // 23: orla.v1.HeaderChanges.set:type_name -> orla.v1.Field
 	16, // 24: orla.v1.HeaderChanges.add:type_name -> orla.v1.Field
-	24, // 25: orla.v1.Proxy.timeout:type_name -> google.protobuf.Duration
+	25, // 25: orla.v1.Proxy.timeout:type_name -> google.protobuf.Duration
 	0,  // 26: orla.v1.Head.kind:type_name -> orla.v1.Kind
-	21, // 27: orla.v1.Head.releases:type_name -> orla.v1.Release
-	25, // 28: orla.v1.Head.changed:type_name -> google.protobuf.Timestamp
-	25, // 29: orla.v1.Release.created:type_name -> google.protobuf.Timestamp
-	5,  // 30: orla.v1.Token.role:type_name -> orla.v1.Role
-	25, // 31: orla.v1.Token.created:type_name -> google.protobuf.Timestamp
-	32, // [32:32] is the sub-list for method output_type
-	32, // [32:32] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	22, // 27: orla.v1.Head.releases:type_name -> orla.v1.Release
+	26, // 28: orla.v1.Head.changed:type_name -> google.protobuf.Timestamp
+	21, // 29: orla.v1.Head.split:type_name -> orla.v1.Share
+	26, // 30: orla.v1.Release.created:type_name -> google.protobuf.Timestamp
+	5,  // 31: orla.v1.Token.role:type_name -> orla.v1.Role
+	26, // 32: orla.v1.Token.created:type_name -> google.protobuf.Timestamp
+	33, // [33:33] is the sub-list for method output_type
+	33, // [33:33] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_orla_v1_manifest_proto_init() }
@@ -2043,7 +2113,7 @@ func file_orla_v1_manifest_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_orla_v1_manifest_proto_rawDesc), len(file_orla_v1_manifest_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   18,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
