@@ -218,23 +218,31 @@ func (f *Fetcher) has(w want) (bool, error) {
 
 // fetch gets the blobs of own into the store and ends their flights.
 func (f *Fetcher) fetch(ctx context.Context, c call, own []*flight) error {
+	defer f.flights.abandon(own)
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(f.parallel)
-	for _, fl := range own {
+	together, alone := batches(own)
+	for _, fl := range alone {
 		group.Go(func() error {
-			err := ctx.Err()
-			if err == nil {
-				err = f.fetchOne(ctx, c, fl.want, nil)
-			}
-			if ctx.Err() != nil {
-				f.flights.end(fl, errAbandoned)
-			} else {
-				f.flights.end(fl, err)
-			}
-			return err
+			return f.fly(ctx, fl, func() error { return f.fetchOne(ctx, c, fl.want, nil) })
 		})
 	}
+	for _, items := range together {
+		group.Go(func() error { return f.fetchBatch(ctx, c, items) })
+	}
 	return group.Wait()
+}
+
+// fly fetches one blob and ends its flight, unless the call is over.
+func (f *Fetcher) fly(ctx context.Context, fl *flight, fetch func() error) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("fetch blob %s: %w", fl.want.digest, context.Cause(ctx))
+	}
+	err := fetch()
+	if err == nil || ctx.Err() == nil {
+		f.flights.end(fl, err)
+	}
+	return err
 }
 
 // Missing returns those of the digests, at most 10,000, that the peer at the base

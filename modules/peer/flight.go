@@ -51,9 +51,25 @@ func (f *flights) join(missing []want, preferred []string) (own []*flight, other
 	return own, others
 }
 
+// end ends a flight that is under way.
 func (f *flights) end(fl *flight, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.endLocked(fl, err)
+}
+
+// abandon ends those flights that are still under way.
+func (f *flights) abandon(all []*flight) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, fl := range all {
+		if f.running[fl.want.digest] == fl {
+			f.endLocked(fl, errAbandoned)
+		}
+	}
+}
+
+func (f *flights) endLocked(fl *flight, err error) {
 	delete(f.running, fl.want.digest)
 	fl.err = err
 	close(fl.done)

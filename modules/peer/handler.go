@@ -53,6 +53,7 @@ func NewHandler(dir *modules.Dir, limits Limits) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /blobs/{digest}", h.blob)
 	mux.HandleFunc("POST /blobs/missing", h.missing)
+	mux.HandleFunc("POST /blobs/batch", h.batch)
 	return h.limited(mux)
 }
 
