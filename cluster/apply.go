@@ -58,6 +58,11 @@ func (a *applier) run(ctx context.Context) *hold {
 }
 
 func (a *applier) deliver(ctx context.Context, d delivery) {
+	if !d.update.Full && len(d.update.Entries) == 0 { // the register lives, nothing has changed
+		a.pos = d.pos
+		a.c.applied.advance(d.pos.seq)
+		return
+	}
 	if !a.call(ctx, d.update) {
 		return
 	}

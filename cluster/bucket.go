@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -11,12 +12,37 @@ import (
 
 // bucketInfo is what the stream's leader tells of the bucket.
 type bucketInfo struct {
-	Created time.Time
+	ID      bucketID
 	LastSeq uint64
 	Msgs    uint64
 }
 
-func (i bucketInfo) pos() position { return position{created: i.Created.UnixNano(), seq: i.LastSeq} }
+func (i bucketInfo) pos() position { return position{bucket: i.ID, seq: i.LastSeq} }
+
+// bucketID tells one bucket from another that was made in its place: the stream's
+// metadata have it. Its low bits count how often the bucket was made anew on purpose,
+// from what was known of the one before.
+type bucketID int64
+
+const (
+	metaBucket = "orla.bucket"
+	epochBits  = 16
+)
+
+func newBucketID(now time.Time) bucketID { return bucketID(now.UnixNano() &^ (1<<epochBits - 1)) }
+
+// next is the identity of the bucket that takes the place of this one.
+func (id bucketID) next() bucketID { return id + 1 }
+
+// continues reports whether the bucket is this one or one that was made from it.
+func (id bucketID) continues(of bucketID) bool { return id>>epochBits == of>>epochBits && id >= of }
+
+func idOf(info *jetstream.StreamInfo) bucketID {
+	if id, err := strconv.ParseInt(info.Config.Metadata[metaBucket], 10, 64); err == nil {
+		return bucketID(id)
+	}
+	return bucketID(info.Created.UnixNano())
+}
 
 // errGone: there is no bucket.
 var errGone = errors.New("the bucket is gone")
@@ -31,7 +57,7 @@ func (r *register) info(ctx context.Context) (bucketInfo, error) {
 	if err != nil {
 		return bucketInfo{}, err
 	}
-	return bucketInfo{Created: info.Created, LastSeq: info.State.LastSeq, Msgs: info.State.Msgs}, nil
+	return bucketInfo{ID: idOf(info), LastSeq: info.State.LastSeq, Msgs: info.State.Msgs}, nil
 }
 
 func (r *register) stream(ctx context.Context) (*jetstream.StreamInfo, error) {
@@ -51,10 +77,10 @@ func (r *register) stream(ctx context.Context) (*jetstream.StreamInfo, error) {
 
 // bucketConfig is the stream's configuration: that of a key-value bucket with a
 // history of 1 (a head carries its own), and what commit and sync need.
-func bucketConfig(first uint64) jetstream.StreamConfig {
+func bucketConfig(id bucketID, first uint64, replicas int) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
-		Name: streamName, Subjects: []string{subjectPrefix + ">"},
-		Storage: jetstream.FileStorage, Replicas: 1, FirstSeq: first,
+		Name: streamName, Subjects: []string{subjectPrefix + ">"}, Metadata: map[string]string{metaBucket: strconv.FormatInt(int64(id), 10)},
+		Storage: jetstream.FileStorage, Replicas: replicas, FirstSeq: first,
 		MaxMsgsPerSubject: 1, MaxMsgs: -1, MaxBytes: -1, MaxConsumers: -1, Discard: jetstream.DiscardNew,
 		AllowRollup: true, DenyDelete: true, AllowDirect: true,
 		AllowAtomicPublish: true,
@@ -63,12 +89,12 @@ func bucketConfig(first uint64) jetstream.StreamConfig {
 }
 
 // create makes the bucket, its first sequence the given one, or 1 for 0.
-func (r *register) create(ctx context.Context, first uint64) error {
+func (r *register) create(ctx context.Context, id bucketID, first uint64, replicas int) error {
 	js, err := r.jetStream()
 	if err != nil {
 		return err
 	}
-	if _, err := js.CreateStream(ctx, bucketConfig(first)); err != nil {
+	if _, err := js.CreateStream(ctx, bucketConfig(id, first, replicas)); err != nil {
 		return fmt.Errorf("create the bucket: %w", reason(ctx, err))
 	}
 	return nil
@@ -86,19 +112,24 @@ func (r *register) remove(ctx context.Context) error {
 	return nil
 }
 
-// configure gives a bucket that was made by something else what commit and sync need.
-func (r *register) configure(ctx context.Context) error {
+// configure gives a bucket that was made by something else what commit and sync need,
+// and at least so many replicas.
+func (r *register) configure(ctx context.Context, replicas int) error {
 	info, err := r.stream(ctx)
 	if err != nil {
 		return err
 	}
-	cfg, want := info.Config, bucketConfig(0)
-	same := cfg.RePublish != nil && *cfg.RePublish == *want.RePublish
-	if same && cfg.AllowAtomicPublish && cfg.AllowDirect && cfg.MaxMsgsPerSubject == want.MaxMsgsPerSubject {
+	cfg, want := info.Config, bucketConfig(idOf(info), 0, max(replicas, info.Config.Replicas))
+	same := cfg.RePublish != nil && *cfg.RePublish == *want.RePublish && cfg.Metadata[metaBucket] == want.Metadata[metaBucket]
+	if same && cfg.AllowAtomicPublish && cfg.AllowDirect && cfg.MaxMsgsPerSubject == want.MaxMsgsPerSubject && cfg.Replicas == want.Replicas {
 		return nil
 	}
 	cfg.RePublish, cfg.AllowAtomicPublish, cfg.AllowDirect = want.RePublish, true, true
-	cfg.MaxMsgsPerSubject = want.MaxMsgsPerSubject
+	cfg.MaxMsgsPerSubject, cfg.Replicas = want.MaxMsgsPerSubject, want.Replicas
+	if cfg.Metadata == nil {
+		cfg.Metadata = map[string]string{}
+	}
+	cfg.Metadata[metaBucket] = want.Metadata[metaBucket]
 	js, err := r.jetStream()
 	if err != nil {
 		return err

@@ -15,6 +15,8 @@ import (
 
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/metric/noop"
+
+	"github.com/orla-edge/orla/identity"
 )
 
 // Config is what a [Cluster] is made of.
@@ -35,12 +37,18 @@ type Config struct {
 	// MinFree is the space in bytes that must be free on the disk for a change to
 	// be taken; 0 means 16 MiB, a negative number that it is not checked.
 	MinFree int64
+	// Topology says how the node reaches the register; zero: it is alone.
+	Topology Topology
+	// Beat returns what a hub tells every node with its heartbeat, about once a second.
+	// Nil means nothing. See [Cluster.Beat].
+	Beat func() []byte
 }
 
 // Cluster is a node's part in the register. Its methods may be called
 // concurrently, before, during and after Run.
 type Cluster struct {
 	cfg     Config
+	kind    kind
 	log     *slog.Logger
 	metrics *instruments
 
@@ -54,6 +62,8 @@ type Cluster struct {
 	status  atomic.Pointer[status]
 
 	synced model
+	bus    bus
+	pulse  pulse
 
 	started atomic.Bool
 	opened  chan struct{} // closed when the first try to open the register has an outcome
@@ -71,7 +81,7 @@ type Cluster struct {
 // status says what can be done with the register.
 type status struct {
 	reg *register // for reads; nil: none
-	err error     // why there are no changes; nil: they can be made
+	err error     // why the node does not follow it, or there are no changes; nil: all is well
 }
 
 // model is what the sync knows, ahead of what was applied.
@@ -104,8 +114,11 @@ func New(cfg Config) (*Cluster, error) {
 	cfg.Node = cmp.Or(cfg.Node, "orla")
 	cfg.Timeout = cmp.Or(cfg.Timeout, 5*time.Second)
 	cfg.MinFree = cmp.Or(cfg.MinFree, 16<<20)
+	if err := cfg.Topology.Validate(); err != nil {
+		return nil, err
+	}
 	c := &Cluster{
-		cfg: cfg, log: cfg.Logger,
+		cfg: cfg, kind: cfg.Topology.kind(), log: cfg.Logger,
 		box: newMailbox(), opened: make(chan struct{}), stopped: make(chan struct{}), holds: make(chan *hold),
 	}
 	if c.log == nil {
@@ -128,6 +141,11 @@ func (c *Cluster) open() error {
 	}
 	if c.lock, err = lockDir(c.cfg.Dir); err != nil {
 		return err
+	}
+	if c.kind.embedded() {
+		if err := claimStore(c.natsPath(), c.kind); err != nil {
+			return err
+		}
 	}
 	c.states = &stateDir{path: c.statePath()}
 	if c.start, c.loaded, err = c.states.load(c.log); err != nil {
@@ -235,7 +253,14 @@ func (c *Cluster) awaitStatus(ctx context.Context) *status {
 	return c.status.Load()
 }
 
-// Ready returns nil when changes can be committed, else the reason why not.
+// Role says whether the node may make changes.
+func (c *Cluster) Role() identity.Role { return c.cfg.Topology.Role() }
+
+// Alone reports whether there are no other nodes.
+func (c *Cluster) Alone() bool { return c.kind == alone }
+
+// Ready returns nil when the node follows the register and, unless it is an edge,
+// changes can be committed; else the reason why not.
 func (c *Cluster) Ready() error {
 	if err := c.status.Load().err; err != nil {
 		return err

@@ -25,6 +25,9 @@ func (c *Cluster) commit(ctx context.Context, changes []Change) (uint64, error) 
 	if err := checkChanges(changes); err != nil {
 		return 0, err
 	}
+	if c.kind == edge {
+		return 0, fmt.Errorf("%w: %w: make the change at a hub", ErrUnavailable, ErrReadOnly)
+	}
 	st := c.awaitStatus(ctx)
 	if st.err != nil {
 		return 0, fmt.Errorf("%w: %w", ErrUnavailable, st.err)

@@ -18,6 +18,12 @@ var (
 	ErrUncertain = errors.New("cluster: the change may or may not have been made")
 	// ErrNotFound means that the register has no such key.
 	ErrNotFound = errors.New("cluster: no such key")
+	// ErrReadOnly means that this node is an edge, which cannot change anything. It comes
+	// with [ErrUnavailable].
+	ErrReadOnly = errors.New("cluster: this node is an edge")
+	// ErrStore means that the data directory's register was written by a node of another
+	// kind: alone, or one of several hubs.
+	ErrStore = errors.New("cluster: the data directory does not fit")
 	// ErrInUse means that another node runs on the data directory.
 	ErrInUse = errors.New("cluster: data directory is in use")
 )
@@ -104,8 +110,8 @@ func checkKey(key string) error {
 
 // position is a point in the life of one bucket.
 type position struct {
-	created int64 // creation time of the stream, Unix nanoseconds; 0: of no stream
-	seq     uint64
+	bucket bucketID // 0: of none
+	seq    uint64
 }
 
 // table is the live entries by key.

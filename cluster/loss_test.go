@@ -111,7 +111,7 @@ func TestLostWhileRunning(t *testing.T) {
 			if err := js.DeleteStream(ctx, streamName); err != nil {
 				return err
 			}
-			_, err := js.CreateStream(ctx, bucketConfig(0))
+			_, err := js.CreateStream(ctx, bucketConfig(newBucketID(time.Now()), 0, 1))
 			return err
 		},
 	}
@@ -203,7 +203,7 @@ func TestHalfRebuilt(t *testing.T) {
 	want, rev := n.seed()
 	n.stop()
 	kept := n.start.pos // of the first start: none
-	if kept.created != 0 {
+	if kept.bucket != 0 {
 		t.Fatalf("position at the first start = %+v", kept)
 	}
 	saved := t.TempDir()
@@ -211,7 +211,7 @@ func TestHalfRebuilt(t *testing.T) {
 
 	n = start(t, dir)
 	must(t, n.jetStream().DeleteStream(t.Context(), streamName))
-	if _, err := n.jetStream().CreateStream(t.Context(), bucketConfig(rev+1)); err != nil {
+	if _, err := n.jetStream().CreateStream(t.Context(), bucketConfig(newBucketID(time.Now()), rev+1, 1)); err != nil {
 		t.Fatal(err)
 	}
 	reg := n.status.Load().reg
@@ -286,11 +286,10 @@ func TestStoreOfAClusterIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	must(t, os.MkdirAll(filepath.Join(dir, "nats"), 0o700))
 	must(t, os.WriteFile(filepath.Join(dir, "nats", markerFile), []byte("hub\n"), 0o600))
-	n := newNode(t, Config{Dir: dir}).run()
-	until(t, "said why", func() bool {
-		err := n.Ready()
-		return err != nil && strings.Contains(err.Error(), `"hub"`)
-	})
+	_, err := New(Config{Dir: dir})
+	if !errors.Is(err, ErrStore) || !strings.Contains(err.Error(), "--join") {
+		t.Errorf("New = %v, want ErrStore and what to do", err)
+	}
 }
 
 func TestStateFiles(t *testing.T) {
@@ -370,7 +369,7 @@ func TestStateIsSavedLater(t *testing.T) {
 }
 
 func FuzzDecodeState(f *testing.F) {
-	s := state{pos: position{created: time.Now().UnixNano(), seq: 9}, entries: table{
+	s := state{pos: position{bucket: newBucketID(time.Now()), seq: 9}, entries: table{
 		"a": {Key: "a", Value: []byte("1"), Revision: 3}, "host.x": {Key: "host.x", Value: []byte{}, Revision: 9},
 	}}
 	f.Add(s.encode())

@@ -63,7 +63,7 @@ type mailbox struct {
 	pending map[string]Entry
 	full    bool
 	pos     position
-	ticket  uint64 // counts puts
+	ticket  uint64 // counts puts that change something
 	filled  bool
 
 	ready chan struct{} // holds a token when the box was filled
@@ -91,7 +91,9 @@ func (m *mailbox) put(entries []Entry, pos position, full bool) {
 		m.pending[e.Key] = e
 	}
 	m.pos, m.filled = pos, true
-	m.ticket++
+	if full || len(entries) > 0 {
+		m.ticket++
+	}
 	m.mu.Unlock()
 	select {
 	case m.ready <- struct{}{}:

@@ -17,14 +17,17 @@ const (
 
 // resume makes sure that there is a bucket and that the model is of it.
 func (s *session) resume(ctx context.Context) error {
+	if !s.c.kind.owns() {
+		return s.join(ctx)
+	}
 	bctx, cancel := s.c.bounded(ctx)
 	defer cancel()
 	_, err := s.reg.info(bctx)
 	if errors.Is(err, errGone) && !s.c.synced.known {
-		err = s.reg.create(bctx, 0)
+		err = s.reg.create(bctx, newBucketID(time.Now()), 0, 1)
 	}
 	if err == nil {
-		err = s.reg.configure(bctx)
+		err = s.reg.configure(bctx, 1)
 	}
 	if err != nil && !errors.Is(err, errGone) {
 		return err
@@ -71,7 +74,7 @@ func (s *session) replace(ctx context.Context, info bucketInfo) ([]Entry, error)
 	if err := s.reg.remove(ctx); err != nil {
 		return nil, err
 	}
-	if err := s.reg.create(ctx, max(s.c.synced.pos.seq, info.LastSeq)+1); err != nil {
+	if err := s.reg.create(ctx, newBucketID(time.Now()), max(s.c.synced.pos.seq, info.LastSeq)+1, 1); err != nil {
 		return nil, err
 	}
 	return s.c.synced.entries.sorted(), nil
@@ -83,7 +86,7 @@ func (s *session) replace(ctx context.Context, info bucketInfo) ([]Entry, error)
 // is applied and on disk.
 func (s *session) adopt(ctx context.Context, info bucketInfo) error {
 	pos := s.c.synced.pos
-	if info.Msgs > 0 && info.Created.UnixNano() != pos.created {
+	if info.Msgs > 0 && info.ID != pos.bucket {
 		all, err := s.reg.fetch(ctx, 1)
 		if err != nil {
 			return err

@@ -17,6 +17,7 @@ import (
 type register struct {
 	nc      *nats.Conn
 	api     string // prefix of the JetStream API: "$JS.solo.API."
+	owned   bool   // its store is this node's alone: what fails, fails here
 	timeout time.Duration
 
 	batches chan struct{} // a token for each batch that may be open at once
@@ -30,9 +31,9 @@ type register struct {
 // maxBatches keeps below nats-server's 50 open batches a stream.
 const maxBatches = 16
 
-func newRegister(domain string, timeout time.Duration) *register {
+func newRegister(t Topology, timeout time.Duration) *register {
 	return &register{
-		api: "$JS." + domain + ".API.", timeout: timeout,
+		api: t.api(), owned: t.kind().owns(), timeout: timeout,
 		batches: make(chan struct{}, maxBatches), failed: make(chan error, 1),
 		inflight: map[*context.CancelCauseFunc]struct{}{},
 	}
@@ -145,7 +146,7 @@ func (r *register) unanswered(ctx, wctx context.Context, err error) error {
 	if cause := context.Cause(wctx); cause != nil {
 		err = cause
 	}
-	if errors.Is(err, errNoAnswer) && ctx.Err() != nil {
+	if r.owned && errors.Is(err, errNoAnswer) && ctx.Err() != nil {
 		r.fail(err)
 	}
 	return fmt.Errorf("%w: %w: %w", ErrUnavailable, ErrUncertain, err)
@@ -170,7 +171,9 @@ func (r *register) acknowledged(b []byte) (uint64, error) {
 	case codeWrongLast, codeWrongLastConstant:
 		return 0, errWrongLast
 	case codeInsufficientResources, codeStoreFailed:
-		r.fail(ack.Error)
+		if r.owned {
+			r.fail(ack.Error)
+		}
 	}
 	return 0, fmt.Errorf("%w: %w", ErrUnavailable, ack.Error)
 }

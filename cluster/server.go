@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,13 +14,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
-	"github.com/nats-io/nats.go"
 )
-
-// domainSolo is the JetStream domain of a node that runs alone. A store belongs to
-// one domain for good: one that is opened with the options of a cluster loses its
-// streams after 30 s.
-const domainSolo = "solo"
 
 const (
 	maxPayload = 4 << 20 // a value and its headers, and a value read as JSON
@@ -30,17 +25,17 @@ const (
 	readyIn = 30 * time.Second
 )
 
-// startServer starts the embedded server; the caller stops it. It has no port.
+// startServer starts the embedded server; the caller stops it.
 func (c *Cluster) startServer(failed func(error)) (*server.Server, error) {
-	if err := claimStore(c.natsPath()); err != nil {
-		return nil, err
+	if c.kind.embedded() { // again: the folder may have been moved away
+		if err := claimStore(c.natsPath(), c.kind); err != nil {
+			return nil, err
+		}
 	}
 	log := &serverLog{log: c.log, failed: failed}
-	opts := &server.Options{
-		ServerName: c.cfg.Node, DontListen: true, NoSigs: true,
-		JetStream: true, JetStreamDomain: domainSolo, StoreDir: c.natsPath(), SyncAlways: true,
-		JetStreamMaxStore: maxStore, JetStreamMaxMemory: maxMemory,
-		MaxPayload: maxPayload,
+	opts, err := c.options()
+	if err != nil {
+		return nil, err
 	}
 	srv, err := server.NewServer(opts)
 	if err != nil {
@@ -56,9 +51,15 @@ func (c *Cluster) startServer(failed func(error)) (*server.Server, error) {
 		return nil, fmt.Errorf("start embedded NATS server: %w; if %s cannot be mended, stop the node, move that folder away and start: "+
 			"the register is built again from the last good state", fatal, c.natsPath())
 	}
-	if !srv.ReadyForConnections(readyIn) || !srv.JetStreamEnabled() {
+	if !srv.ReadyForConnections(readyIn) || srv.JetStreamEnabled() != c.kind.embedded() {
 		stopServer(srv)
 		return nil, fmt.Errorf("start embedded NATS server: not ready after %v", readyIn)
+	}
+	if len(opts.Accounts) > 0 { // else it is enabled by itself
+		if err := srv.GlobalAccount().EnableJetStream(nil, nil); err != nil {
+			stopServer(srv)
+			return nil, fmt.Errorf("start embedded NATS server: %w", err)
+		}
 	}
 	return srv, nil
 }
@@ -81,43 +82,42 @@ func stopServer(srv *server.Server) {
 
 const markerFile = "DOMAIN"
 
+// What the marker file says of the store beside it. A store that a node kept alone
+// and is opened with the options of a cluster loses its streams after 30 s.
+const (
+	storeAlone   = "solo"
+	storeCluster = "hub"
+)
+
 // claimStore writes beside the store whose it is, and refuses another's.
-func claimStore(dir string) error {
+func claimStore(dir string, k kind) error {
+	want, text := storeAlone, "This NATS store was written by one node alone. Opened as one of several hubs it would\nlose its streams: see `orla cluster grow`.\n"
+	if k == hub {
+		want, text = storeCluster, "This NATS store is one of those of a cluster's hubs.\n"
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("open the register's store: %w", err)
 	}
 	file := filepath.Join(dir, markerFile)
 	b, err := os.ReadFile(file) //nolint:gosec // a file of ours
 	if errors.Is(err, os.ErrNotExist) {
-		return writeDurably(file, []byte(domainSolo+"\nThis NATS store belongs to a node that runs alone. Opened with the options of a\n"+
-			"cluster it would lose its streams.\n"))
+		return writeDurably(file, []byte(want+"\n"+text))
 	}
 	if err != nil {
 		return fmt.Errorf("open the register's store: %w", err)
 	}
-	if domain, _, _ := strings.Cut(string(b), "\n"); domain != domainSolo {
-		return fmt.Errorf("open the register's store: %s says that it belongs to domain %q, not to a node that runs alone", file, domain)
+	switch found, _, _ := strings.Cut(string(b), "\n"); found {
+	case want:
+		return nil
+	case storeAlone:
+		return fmt.Errorf("%w: this node has kept the register alone until now; run `orla cluster grow --data %s` first, "+
+			"which takes everything along, then start it with --join", ErrStore, filepath.Dir(dir))
+	case storeCluster:
+		return fmt.Errorf("%w: this node was one of several hubs; start it with --cluster, --cluster-listen and --join as before, "+
+			"or see `orla cluster rescue --help`", ErrStore)
+	default:
+		return fmt.Errorf("%w: %s says that it belongs to %q", ErrStore, file, found)
 	}
-	return nil
-}
-
-// connect opens a connection within the process. It calls suspect when messages
-// may have been lost.
-func connect(srv *server.Server, suspect func(), log *slog.Logger) (*nats.Conn, error) {
-	nc, err := nats.Connect("", nats.InProcessServer(srv), nats.Name("orla"),
-		nats.MaxReconnects(-1), nats.ReconnectWait(250*time.Millisecond), nats.ReconnectJitter(100*time.Millisecond, 100*time.Millisecond),
-		nats.PingInterval(5*time.Second), nats.MaxPingsOutstanding(2),
-		nats.ReconnectHandler(func(*nats.Conn) { suspect() }), nats.ClosedHandler(func(*nats.Conn) { suspect() }),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			if !errors.Is(err, nats.ErrSlowConsumer) {
-				log.Warn("register connection", "error", err)
-			}
-			suspect()
-		}))
-	if err != nil {
-		return nil, fmt.Errorf("connect to the embedded NATS server: %w", err)
-	}
-	return nc, nil
 }
 
 // serverLog passes the server's warnings and errors on, and notices those that
@@ -145,15 +145,24 @@ func (l *serverLog) Fatalf(format string, args ...any) {
 	l.err = errors.New(fmt.Sprintf(format, args...)) //nolint:revive,staticcheck // the format is not ours
 }
 
-// Errorf passes on, and looks for a failed write among the arguments.
+// Errorf passes on, and looks for a failed write among the arguments. What is wrong
+// with the network mends itself.
 func (l *serverLog) Errorf(format string, args ...any) {
-	l.log.Error("embedded NATS server", "detail", fmt.Sprintf(format, args...))
+	level := slog.LevelError
+	var failed syscall.Errno
 	for _, arg := range args {
 		err, _ := arg.(error)
-		if errno, ok := errors.AsType[syscall.Errno](err); ok {
-			l.failed(writeFailure(errno))
-			return
+		if _, ok := errors.AsType[*net.OpError](err); ok {
+			level = slog.LevelWarn
+			continue
 		}
+		if errno, ok := errors.AsType[syscall.Errno](err); ok {
+			failed = errno
+		}
+	}
+	l.log.Log(context.Background(), level, "embedded NATS server", "detail", fmt.Sprintf(format, args...))
+	if failed != 0 {
+		l.failed(writeFailure(failed))
 	}
 }
 

@@ -24,7 +24,7 @@ type state struct {
 // The format of a state file, integers big-endian:
 //
 //	magic                      8 bytes
-//	created, sequence, count   8 bytes each
+//	bucket, sequence, count    8 bytes each
 //	count times: length of the key (2), key, revision (8), length of the value (4), value
 //	SHA-256 of all before it   32 bytes
 const stateMagic = "orlaST\x00\x01"
@@ -44,7 +44,7 @@ func (s state) encode() []byte {
 	}
 	b := make([]byte, 0, size)
 	b = append(b, stateMagic...)
-	b = binary.BigEndian.AppendUint64(b, uint64(s.pos.created)) //nolint:gosec // and back the same way
+	b = binary.BigEndian.AppendUint64(b, uint64(s.pos.bucket)) //nolint:gosec // and back the same way
 	b = binary.BigEndian.AppendUint64(b, s.pos.seq)
 	b = binary.BigEndian.AppendUint64(b, uint64(len(s.entries)))
 	for _, e := range s.entries.sorted() {
@@ -67,8 +67,8 @@ func decodeState(b []byte) (state, error) {
 		return state{}, fmt.Errorf("%w: checksum differs", errState)
 	}
 	s := state{entries: table{}, pos: position{
-		created: int64(binary.BigEndian.Uint64(body[8:])), //nolint:gosec // see encode
-		seq:     binary.BigEndian.Uint64(body[16:]),
+		bucket: bucketID(binary.BigEndian.Uint64(body[8:])), //nolint:gosec // see encode
+		seq:    binary.BigEndian.Uint64(body[16:]),
 	}}
 	count := binary.BigEndian.Uint64(body[24:])
 	rest := body[stateHeader:]

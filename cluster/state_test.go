@@ -55,7 +55,7 @@ func TestWholeCutsAnUnfinishedBatch(t *testing.T) {
 }
 
 func TestEveryFlippedBitOfAStateIsRefused(t *testing.T) {
-	b := state{pos: position{created: 1 << 60, seq: 9}, entries: table{
+	b := state{pos: position{bucket: 1 << 60, seq: 9}, entries: table{
 		"head.shop": {Key: "head.shop", Value: []byte("value"), Revision: 3},
 		"host.x":    {Key: "host.x", Value: []byte("shop"), Revision: 9},
 	}}.encode()

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 )
 
@@ -58,53 +57,60 @@ var errRestarting = errors.New("the register is restarting")
 // errMended ends a session whose server stopped storing but could store again.
 var errMended = errors.New("the disk takes writes again")
 
-// session is one life of the embedded server and of the sync. It belongs to one
+// session is one life of the link to the register and of the sync. It belongs to one
 // goroutine.
 type session struct {
-	c   *Cluster
-	reg *register
-	srv *server.Server
+	c    *Cluster
+	reg  *register
+	link *link
 
 	msgs  chan *nats.Msg
 	lost  chan struct{} // holds a token when messages may have been lost
 	batch []message     // the beginning of a batch, after the model's position
 
-	missed  int   // failed checks in a row
-	failure error // why writes fail
+	missed  int       // failed checks in a row
+	failure error     // why writes fail
+	doubted time.Time // since when the bucket seems to be the wrong one; zero: it does not
+	ahead   uint64    // the highest sequence heard of
 }
 
-// session runs until ctx ends or the register fails, and stops what it started.
-// It calls stable once it has been up for a while.
+// session runs until ctx ends or the link has to be made anew, and stops what it
+// started. It calls stable once it has been up for a while.
 func (c *Cluster) session(ctx context.Context, stable func()) error {
 	s := &session{
-		c: c, reg: newRegister(domainSolo, c.cfg.Timeout),
+		c: c, reg: newRegister(c.cfg.Topology, c.cfg.Timeout),
 		msgs: make(chan *nats.Msg, backlog), lost: make(chan struct{}, 1),
 	}
-	srv, err := c.startServer(s.reg.fail)
+	l, err := c.openLink(s.reg.fail, s.suspect)
 	if err != nil {
 		return err
 	}
-	defer stopServer(srv)
-	s.srv = srv
-	nc, err := connect(srv, s.suspect, c.log)
-	if err != nil {
-		return err
-	}
-	defer nc.Close()
-	s.reg.nc = nc
-	sub, err := nc.ChanSubscribe(republished+">", s.msgs)
+	defer l.close()
+	s.link, s.reg.nc = l, l.nc
+	c.attachBus(l.nc)
+	defer c.attachBus(nil)
+	sub, err := l.nc.ChanSubscribe(republished+">", s.msgs)
 	if err != nil {
 		return fmt.Errorf("subscribe to the register: %w", err)
 	}
 	defer sub.Unsubscribe() //nolint:errcheck // the connection ends with it
-	if err := nc.FlushTimeout(c.cfg.Timeout); err != nil {
+	if err := l.nc.FlushTimeout(c.cfg.Timeout); err != nil {
 		return fmt.Errorf("subscribe to the register: %w", err)
 	}
+	if c.kind.owns() {
+		return s.follow(ctx, stable)
+	}
+	return s.followOthers(ctx, stable)
+}
+
+// follow brings the node in line with the register, and keeps it there until ctx ends
+// or that fails.
+func (s *session) follow(ctx context.Context, stable func()) error {
 	if err := s.resume(ctx); err != nil {
 		return err
 	}
-	c.setStatus(&status{reg: s.reg})
-	defer c.status.Store(&status{err: errRestarting}) // until supervise knows better
+	s.c.setStatus(&status{reg: s.reg})
+	defer s.c.status.Store(&status{err: errRestarting}) // until supervise knows better
 	return s.run(ctx, stable)
 }
 
@@ -119,6 +125,8 @@ func (s *session) suspect() {
 func (s *session) run(ctx context.Context, stable func()) error {
 	check := time.NewTicker(checkEvery)
 	defer check.Stop()
+	beat := s.beats()
+	defer beat.Stop()
 	settled := time.After(2 * longestBackoff)
 	for {
 		var err error
@@ -130,9 +138,11 @@ func (s *session) run(ctx context.Context, stable func()) error {
 		case m := <-s.msgs:
 			err = s.receive(ctx, m)
 		case <-s.lost:
-			err = s.fill(ctx)
+			err = s.refill(ctx)
 		case <-check.C:
 			err = s.check(ctx)
+		case <-beat.C:
+			s.beat(ctx, beat)
 		case s.failure = <-s.reg.failed:
 			s.c.status.Store(&status{reg: s.reg, err: s.failure})
 			s.c.log.Error("register takes no changes, the node serves on", "error", s.failure)
@@ -152,13 +162,16 @@ func (s *session) check(ctx context.Context) error {
 		}
 		return nil
 	}
+	if !s.c.kind.owns() {
+		return s.checkOthers(ctx)
+	}
 	err := s.fill(ctx)
 	if err == nil {
 		s.missed = 0
 		return nil
 	}
 	_, lost := errors.AsType[*lostError](err)
-	if s.missed++; !lost && s.missed < checksMissed && s.srv.JetStreamEnabled() && ctx.Err() == nil {
+	if s.missed++; !lost && s.missed < checksMissed && s.link.srv.JetStreamEnabled() && ctx.Err() == nil {
 		s.c.log.Warn("register check failed", "error", err)
 		return nil
 	}
@@ -171,16 +184,18 @@ func (s *session) receive(ctx context.Context, m *nats.Msg) error {
 	msg, err := parse(m)
 	if err != nil {
 		s.c.log.Warn("register message refused", "error", err)
-		return s.fill(ctx)
+		return s.refill(ctx)
 	}
 	pos := s.c.synced.pos
 	next := pos.seq + uint64(len(s.batch)) + 1
+	s.ahead = max(s.ahead, msg.Revision)
 	switch {
 	case msg.Revision < next:
+		s.older(msg)
 		return nil
 	case msg.Revision > next:
 		s.c.metrics.gap(ctx)
-		return s.fill(ctx)
+		return s.refill(ctx)
 	}
 	s.batch = append(s.batch, msg)
 	if msg.batch != "" && !msg.complete {
@@ -188,8 +203,17 @@ func (s *session) receive(ctx context.Context, m *nats.Msg) error {
 	}
 	all := s.batch
 	s.batch = nil
-	s.deliver(entriesOf(all), position{created: pos.created, seq: msg.Revision}, false)
+	s.deliver(entriesOf(all), position{bucket: pos.bucket, seq: msg.Revision}, false)
 	return nil
+}
+
+// refill brings the model up to date after messages may have been lost. Where others
+// keep the register, any of them is asked.
+func (s *session) refill(ctx context.Context) error {
+	if s.c.kind.owns() {
+		return s.fill(ctx)
+	}
+	return s.catchUp(ctx)
 }
 
 // lostError ends a session whose bucket is not the one that the model is of: the
@@ -237,12 +261,14 @@ func (s *session) fill(ctx context.Context) error {
 	if known && last <= pos.seq {
 		return nil
 	}
-	s.deliver(entriesOf(all), position{created: info.Created.UnixNano(), seq: last}, !known)
+	s.deliver(entriesOf(all), position{bucket: info.ID, seq: last}, !known)
 	return nil
 }
 
-// deliver brings the model to pos and hands the entries on.
+// deliver brings the model to pos and hands the entries on. The heartbeat is not for
+// those who follow the register.
 func (s *session) deliver(entries []Entry, pos position, full bool) {
+	entries = s.c.pulse.take(entries)
 	m := &s.c.synced
 	m.mu.Lock()
 	m.entries.merge(entries, full)
@@ -259,7 +285,7 @@ func (m *model) lost(info bucketInfo, err error) string {
 		return "the bucket is gone"
 	case err != nil || !m.known:
 		return ""
-	case info.Created.UnixNano() != m.pos.created:
+	case info.ID != m.pos.bucket:
 		return "the bucket was made anew"
 	case info.LastSeq < m.pos.seq:
 		return fmt.Sprintf("the bucket is back at revision %d", info.LastSeq)

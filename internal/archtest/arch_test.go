@@ -27,7 +27,7 @@ var allowed = map[string][]string{
 	"modules/peer":                {"modules"},
 	"guest":                       {},
 	"certs":                       {},
-	"cluster":                     {},
+	"cluster":                     {"identity"},
 	"release":                     {"router", "modules", "proto/..."},
 	"telemetry":                   {"proto/..."},
 	"app/document":                {"release"},
