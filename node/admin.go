@@ -19,6 +19,7 @@ func (n *Node) adminServer() (*server.Server, error) {
 	mux.HandleFunc("GET /readyz", n.readyz)
 	return server.New(server.Config{
 		HTTP: []net.Listener{n.listeners.admin}, Handler: mux, Logger: n.log.With("listener", "admin"), AccessLevel: slog.LevelDebug, Node: n.cfg.Name,
+		Shared: n.shared,
 	})
 }
 
@@ -37,10 +38,12 @@ type health struct {
 // readyz says whether to send requests here. A node whose register is out of
 // reach is ready: it serves its last good state.
 func (n *Node) readyz(w http.ResponseWriter, _ *http.Request) {
-	switch n.phase.Load() {
-	case serving:
+	switch phase := n.phase.Load(); {
+	case phase == serving && n.isDrained():
+		answer(w, http.StatusServiceUnavailable, health{Status: "not ready", Reason: "drained: orla nodes resume " + n.cfg.Name})
+	case phase == serving:
 		answer(w, http.StatusOK, n.health("ready"))
-	case draining:
+	case phase == draining:
 		answer(w, http.StatusServiceUnavailable, health{Status: "not ready", Reason: "draining"})
 	default:
 		answer(w, http.StatusServiceUnavailable, health{Status: "not ready", Reason: "starting"})

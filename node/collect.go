@@ -26,6 +26,9 @@ func (n *Node) collect(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
+		if n.upgrading.Load() {
+			continue // another process knows what is referred to
+		}
 		keep, err := n.control.Referenced()
 		if err != nil {
 			// What can't be read can't be ruled out: keep everything.

@@ -11,39 +11,53 @@ import (
 	"github.com/orla-edge/orla/server"
 )
 
-// listen opens the sockets that cfg asks for.
-func listen(ctx context.Context, cfg Config) (l listeners, err error) {
+// listen takes the inherited sockets and opens the others that are asked for. A
+// second call does nothing.
+func (n *Node) listen(ctx context.Context) (err error) {
+	if n.listeners.admin != nil {
+		return nil
+	}
+	var l listeners
 	defer func() {
 		if err != nil {
 			l.close()
-			l = listeners{}
 		}
 	}()
-	open := func(flag, addr string) (net.Listener, error) {
-		ln, err := server.Listen(ctx, addr)
-		if err != nil {
-			return nil, listenError(flag, addr, err)
+	if wanted(n.cfg.HTTP) {
+		if l.http, err = n.inheritOrOpen(ctx, "http", n.cfg.HTTP); err != nil {
+			return err
 		}
-		return ln, nil
 	}
-	if wanted(cfg.HTTP) {
-		ln, err := open("--http", cfg.HTTP)
-		if err != nil {
-			return l, err
+	if wanted(n.cfg.HTTPS) && n.cfg.TLS != TLSOff {
+		if l.https, err = n.inheritOrOpen(ctx, "https", n.cfg.HTTPS); err != nil {
+			return err
 		}
-		l.http = append(l.http, ln)
 	}
-	if wanted(cfg.HTTPS) && cfg.TLS != TLSOff {
-		ln, err := open("--https", cfg.HTTPS)
-		if err != nil {
-			return l, err
-		}
-		l.https = append(l.https, ln)
+	admin, err := n.inheritOrOpen(ctx, "admin", n.cfg.Admin)
+	if err != nil {
+		return err
 	}
-	if l.admin, err = open("--admin", cfg.Admin); err != nil {
-		return l, err
+	l.admin = admin[0]
+	if len(admin) > 1 {
+		return errors.New("the service manager passes several sockets for the admin listener, which has one: leave one ListenStream= of that name in its unit")
 	}
-	return l, nil
+	if err := n.cfg.Upgrade.Inherited.Unclaimed(); err != nil {
+		return err
+	}
+	n.listeners = l
+	return nil
+}
+
+// inheritOrOpen returns the inherited listeners of that flag, or opens one.
+func (n *Node) inheritOrOpen(ctx context.Context, flag, addr string) ([]net.Listener, error) {
+	if inherited := n.cfg.Upgrade.Inherited.Take(flag, addr); len(inherited) > 0 {
+		return inherited, nil
+	}
+	ln, err := server.Listen(ctx, addr)
+	if err != nil {
+		return nil, listenError("--"+flag, addr, err)
+	}
+	return []net.Listener{ln}, nil
 }
 
 func wanted(addr string) bool { return addr != "" && addr != "off" }

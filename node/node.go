@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -20,6 +21,7 @@ import (
 	"github.com/orla-edge/orla/control"
 	"github.com/orla-edge/orla/dispatch"
 	"github.com/orla-edge/orla/modules"
+	"github.com/orla-edge/orla/node/handover"
 	"github.com/orla-edge/orla/proxy"
 	"github.com/orla-edge/orla/runtime"
 	"github.com/orla-edge/orla/server"
@@ -67,6 +69,9 @@ type Config struct {
 	// DrainTimeout bounds the wait for requests that run when the node is
 	// stopped. Zero means 30 seconds.
 	DrainTimeout time.Duration
+	// Upgrade is how another process takes over from this one, and this one from
+	// its predecessor.
+	Upgrade Upgrade
 	// Ready is called once the node serves, with its URLs. Nil is fine.
 	Ready func(urls []string)
 }
@@ -96,6 +101,15 @@ type Node struct {
 	first chan struct{} // closed when the first state has been applied
 	once  sync.Once
 	phase atomic.Int32
+
+	before    []string    // apps that the predecessor refused
+	upgrading atomic.Bool // another process is taking over
+	handed    atomic.Bool // it has
+	pid       *os.File    // the note of this process; nil until it serves
+
+	mu      sync.Mutex     // guards what follows
+	public  *server.Server // nil until it serves
+	drained bool           // out of rotation
 }
 
 // Phases of a node's life, as /readyz tells them.
@@ -106,10 +120,16 @@ const (
 )
 
 // Run serves until ctx ends, then drains and stops. It returns nil after an
-// orderly stop.
-func Run(ctx context.Context, cfg Config) (err error) {
-	n := &Node{cfg: cfg, first: make(chan struct{})}
-	defer func() { err = errors.Join(err, n.close()) }()
+// orderly stop, and after another process has taken over.
+func Run(ctx context.Context, cfg Config) error { return newNode(cfg).live(ctx) }
+
+func newNode(cfg Config) *Node { return &Node{cfg: cfg, first: make(chan struct{})} }
+
+func (n *Node) live(ctx context.Context) (err error) {
+	defer func() {
+		n.fail(err)
+		err = errors.Join(err, n.close())
+	}()
 	if err := n.open(ctx); err != nil {
 		return err
 	}
@@ -131,12 +151,15 @@ func (n *Node) open(ctx context.Context) (err error) {
 	if err := makeData(n.cfg.Data); err != nil {
 		return err
 	}
+	if err := n.takeDirectory(ctx); err != nil {
+		return err
+	}
 	if n.register, err = cluster.New(cluster.Config{
 		Dir: n.cfg.Data, Node: n.cfg.Name, Logger: n.log, Meter: n.telemetry.MeterProvider(),
 	}); err != nil {
 		return err
 	}
-	if n.listeners, err = listen(ctx, n.cfg); err != nil {
+	if err := n.listen(ctx); err != nil {
 		return err
 	}
 	if n.blobs, err = modules.OpenDir(filepath.Join(n.cfg.Data, "blobs")); err != nil {
@@ -216,31 +239,49 @@ func (n *Node) run(ctx context.Context) error {
 	}
 	start(below, "collect blobs", n.collect)
 	start(below, "clean compiled code", n.cleanCode)
+	start(below, "signs of life", n.reportAlive)
 	admin, err := n.adminServer()
 	if err != nil {
 		return err
 	}
-	start(below, "admin listener", admin.Run)
-	n.awaitFirst(ctx)
-
+	api, stopAPI := context.WithCancel(below)
+	defer stopAPI()
+	// A successor shares the socket with its predecessor, which has the answers
+	// until this node does.
+	if n.predecessor() == nil {
+		start(api, "admin listener", admin.Run)
+	}
+	if err := n.awaitFirst(ctx); err != nil {
+		return err
+	}
 	public, err := n.publicServer()
 	if err != nil {
 		return err
 	}
-	n.phase.Store(serving)
-	n.log.Info("node serves", "urls", n.listeners.urls(), "admin", n.listeners.adminURL(), "data", n.cfg.Data, "version", n.cfg.Version)
-	if n.cfg.Ready != nil {
-		n.cfg.Ready(n.listeners.urls())
+	if n.predecessor() != nil {
+		start(api, "admin listener", admin.Run)
 	}
-	context.AfterFunc(ctx, func() {
-		n.phase.Store(draining)
-		n.log.Info("node drains")
+	if err := n.announce(); err != nil {
+		return err
+	}
+	start(ctx, "upgrades", func(ctx context.Context) error {
+		return n.upgrades(ctx, func() { stopAPI(); fail(nil) })
 	})
+	context.AfterFunc(ctx, n.leave)
 	err = public.Run(ctx) // until ctx ends and all is drained
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 		return cause
 	}
 	return err
+}
+
+// leave is what happens first when the node is to stop.
+func (n *Node) leave() {
+	n.phase.Store(draining)
+	if !n.handed.Load() {
+		n.tell(handover.StateStopping)
+	}
+	n.log.Info("node drains")
 }
 
 // apply is the register's callback.
@@ -250,25 +291,43 @@ func (n *Node) apply(ctx context.Context, u cluster.Update) error {
 	return err
 }
 
-func (n *Node) awaitFirst(ctx context.Context) {
+// awaitFirst waits for the first routes. A successor does not serve without: its
+// predecessor does.
+func (n *Node) awaitFirst(ctx context.Context) error {
+	limit := time.After(firstStateWait)
+	if n.predecessor() != nil {
+		limit = nil
+	}
 	select {
 	case <-n.first:
 	case <-ctx.Done():
-	case <-time.After(firstStateWait):
+		if n.predecessor() != nil {
+			return context.Cause(ctx)
+		}
+	case <-limit:
 		n.log.Warn("no routes yet", "waited", firstStateWait.String())
 	}
+	return n.checkSuccession()
 }
 
 func (n *Node) publicServer() (*server.Server, error) {
 	cfg := server.Config{
 		HTTP: n.listeners.http, HTTPS: n.listeners.https, Handler: n.dispatch, Logger: n.log, Node: n.cfg.Name,
 		Tracer: n.telemetry.TracerProvider(), Meter: n.telemetry.MeterProvider(), Propagator: n.telemetry.Propagator(),
-		DrainDelay: n.cfg.DrainDelay, DrainTimeout: cmp.Or(n.cfg.DrainTimeout, 30*time.Second),
+		DrainDelay: n.cfg.DrainDelay, DrainTimeout: cmp.Or(n.cfg.DrainTimeout, 30*time.Second), Shared: n.shared,
 	}
 	if n.certs != nil {
 		cfg.TLS = n.certs.TLSConfig()
 	}
-	return server.New(cfg)
+	s, err := server.New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.public = s
+	s.SetDraining(n.drained)
+	return s, nil
 }
 
 // close frees what open made, last first.
@@ -295,6 +354,10 @@ func (n *Node) close() error {
 		errs = append(errs, n.blobs.Close())
 	}
 	n.listeners.close()
+	errs = append(errs, n.cfg.Upgrade.Inherited.Close())
+	if n.pid != nil {
+		errs = append(errs, removePid(n.cfg.Data, n.pid))
+	}
 	if n.telemetry != nil {
 		errs = append(errs, n.telemetry.Shutdown(ctx))
 	}

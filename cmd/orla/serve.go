@@ -23,7 +23,11 @@ the file that --config names (log_format = "json"). A flag goes before a
 variable, a variable before the file. PORT sets the port of --http. An
 ORLA_ADMIN with a scheme names a node for the other commands, and is not meant
 for serve. OTEL_* variables send traces, metrics and logs to a collector, as
-OpenTelemetry defines them.`,
+OpenTelemetry defines them.
+
+SIGUSR2, or 'orla upgrade', has the node replaced by a new process without losing
+a request. Sockets that systemd passes are used: FileDescriptorName=http, https
+or admin.`,
 		Example: `  orla serve
   orla serve --http :80 --https :443 --data /var/lib/orla
   orla serve --config orla-node.toml --log-format json`,
@@ -37,14 +41,21 @@ OpenTelemetry defines them.`,
 		}
 	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		s, err := settings.Resolve(settings.Source{Flags: given(cmd.Flags()), Env: c.env, File: *config})
-		if errors.As(err, new(*settings.ValueError)) {
-			return usageError{err}
-		}
+		up, err := upgradeable(c)
 		if err != nil {
 			return err
 		}
-		return c.serve(cmd.Context(), s)
+		s, err := settings.Resolve(settings.Source{Flags: given(cmd.Flags()), Env: c.env, File: *config})
+		if err != nil {
+			if p := up.Inherited.Predecessor(); p != nil {
+				p.Failed(err)
+			}
+			if errors.As(err, new(*settings.ValueError)) {
+				return usageError{err}
+			}
+			return err
+		}
+		return c.serve(cmd.Context(), s, up)
 	}
 	return cmd
 }
@@ -56,7 +67,7 @@ func given(flags *pflag.FlagSet) map[string]string {
 	return m
 }
 
-func (c *console) serve(ctx context.Context, s settings.Serve) error {
+func (c *console) serve(ctx context.Context, s settings.Serve, up node.Upgrade) error {
 	command, err := compiler()
 	if err != nil {
 		return err
@@ -65,5 +76,6 @@ func (c *console) serve(ctx context.Context, s settings.Serve) error {
 		HTTP: s.HTTP, HTTPS: s.HTTPS, Admin: s.Admin, Data: s.Data, Name: s.Node, TLS: s.TLS,
 		LogFormat: s.LogFormat, LogLevel: s.LogLevel, Output: c.err, Version: buildVersion(), CompileCommand: command,
 		FunctionMemory: s.FunctionMemory, FunctionInstances: s.FunctionInstances,
+		Upgrade: up,
 	})
 }

@@ -46,8 +46,9 @@ var allowed = map[string][]string{
 	"identity":                    {},
 	"client":                      {"app", "release", "modules", "proto/..."},
 	"control":                     {"cluster", "dispatch", "release", "runtime", "site", "router", "telemetry", "modules", "proto/..."},
-	"node":                        {"certs", "cluster", "control", "dispatch", "modules/...", "proto/...", "proxy", "release", "router", "runtime", "server", "site", "telemetry"},
-	"cmd/orla":                    {"cmd/orla/...", "app/...", "release", "client", "node", "runtime", "runtime/compile", "runtime/memory", "telemetry", "proto/..."},
+	"node/handover":               {},
+	"node":                        {"node/handover", "certs", "cluster", "control", "dispatch", "modules/...", "proto/...", "proxy", "release", "router", "runtime", "server", "site", "telemetry"},
+	"cmd/orla":                    {"cmd/orla/...", "app/...", "release", "client", "node", "node/handover", "runtime", "runtime/compile", "runtime/memory", "telemetry", "proto/..."},
 }
 
 // owners lists the outside modules that belong to one package; packages below

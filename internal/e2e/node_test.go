@@ -75,13 +75,28 @@ func start(t testing.TB, dir string, args ...string) *node {
 func (n *node) start() {
 	n.t.Helper()
 	args := append([]string{"serve", "--data", n.data, "--node", "n1", "--http", "127.0.0.1:0", "--https", "127.0.0.1:0", "--admin", "127.0.0.1:0"}, n.args...)
-	n.log = &logBuffer{}
-	n.cmd = exec.Command(binary, args...)
-	n.cmd.Stdout, n.cmd.Stderr = n.log, n.log
+	n.launch(exec.Command(binary, args...))
+}
+
+// launch starts a process that is to become the node, and waits until it serves.
+func (n *node) launch(cmd *exec.Cmd) {
+	n.t.Helper()
+	n.log, n.cmd = &logBuffer{}, cmd
 	n.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	// A pipe of our own, for one of os/exec would keep Wait waiting for successors.
+	r, w, err := os.Pipe()
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.cmd.Stdout, n.cmd.Stderr = w, w
 	if err := n.cmd.Start(); err != nil {
 		n.t.Fatal(err)
 	}
+	w.Close()
+	go func(log *logBuffer) {
+		defer r.Close()
+		_, _ = io.Copy(log, r) // to the end of the last that writes
+	}(n.log)
 	n.done = make(chan error, 1)
 	go func(c *exec.Cmd, done chan error) { done <- c.Wait() }(n.cmd, n.done)
 	n.await()
