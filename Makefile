@@ -112,6 +112,10 @@ bench-guest: deps ## run the benchmarks of functions, beside plain wazero, worke
 	$(GO) test -run '^$$' -bench 'HTTP' -benchtime 20000x -count $(COUNT) -timeout 30m ./internal/benchguest
 	$(GO) test -run '^$$' -bench 'Idle' -benchtime $(FUNCTIONS)x -timeout 30m ./internal/benchguest
 
+.PHONY: sim
+sim: ## measure this machine, then simulate a push to 10,000 nodes (see docs/SCALE.md)
+	$(GO) run ./internal/sim/plan
+
 .PHONY: cover
 cover: deps ## run the tests of this module with coverage: coverage.out and the total
 	$(GO) test -shuffle=on -timeout 14m -coverprofile coverage.out -coverpkg ./... ./...
