@@ -32,7 +32,7 @@ func (c *change) fill(n *server) {
 	}
 	hub, path := n.hub(), n.path()
 	c.at(c.now+path+c.p.Hop.pick(c.rand), func() {
-		done := hub.machine.work(c.now, c.p.HubPoll)
+		done := hub.machine.work(c.now, c.p.HubPoll+c.p.HubRead)
 		sent := c.sentBy(hub, done, c.p.ChangeBytes)
 		c.at(sent+path+c.p.Hop.pick(c.rand), func() {
 			if !n.has {

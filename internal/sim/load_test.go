@@ -19,6 +19,7 @@ func TestIdle(t *testing.T) {
 	}
 	near("beats", l.Beats, 3e-6+1000*10e-6)
 	near("polls", l.Polls, 1000*50e-6)
+	near("reads", l.Reads, 1000*40e-6)
 	near("presence", l.Presence, 1500*7e-6)
 	near("bytes", float64(l.Bytes), 1000*1000)
 	near("memory", float64(l.Memory), 1000+1000*10)

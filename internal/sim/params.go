@@ -15,7 +15,8 @@ type Params struct {
 	HubCopy    time.Duration // a server: for each connection that it is copied to
 	HubAck     time.Duration // a server: to take one acknowledgement and count it
 	HubConnect time.Duration // a server: to take one leaf connection, mutual TLS included
-	HubPoll    time.Duration // a server: to answer one look at the stream
+	HubPoll    time.Duration // all hubs: to answer one look at where the stream is (stream info, from its leader)
+	HubRead    time.Duration // all hubs: to answer one direct get
 	EdgeApply  time.Duration // an edge: from its socket into its table
 	EdgeAck    time.Duration // an edge: to send one acknowledgement
 
@@ -62,7 +63,7 @@ func (s Samples) Quantile(q float64) time.Duration {
 var errParams = errors.New("sim: costs must be measured first: a machine has cores, costs are not negative")
 
 func (p Params) check() error {
-	for _, d := range []time.Duration{p.HubReceive, p.HubCopy, p.HubAck, p.HubConnect, p.HubPoll, p.EdgeApply, p.EdgeAck, p.Election} {
+	for _, d := range []time.Duration{p.HubReceive, p.HubCopy, p.HubAck, p.HubConnect, p.HubPoll, p.HubRead, p.EdgeApply, p.EdgeAck, p.Election} {
 		if d < 0 {
 			return errParams
 		}

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"reflect"
 	"slices"
 	"testing"
@@ -17,7 +18,7 @@ const (
 // costs are round numbers, each of another size, so that a sum tells what it is of.
 func costs() Params {
 	return Params{
-		Cores: 2, HubReceive: 3 * us, HubCopy: 10 * us, HubAck: 7 * us, HubConnect: 900 * us, HubPoll: 50 * us,
+		Cores: 2, HubReceive: 3 * us, HubCopy: 10 * us, HubAck: 7 * us, HubConnect: 900 * us, HubPoll: 50 * us, HubRead: 40 * us,
 		EdgeApply: 20 * us, EdgeAck: 5 * us,
 		Hop: Fixed(100 * us), Commits: map[int]Samples{1: Fixed(500 * us), 3: Fixed(ms)}, Save: Fixed(2 * ms), Rejoin: Fixed(1200 * ms),
 		Election: 5 * time.Second, ChangeBytes: 1000, AckBytes: 100,
@@ -169,6 +170,7 @@ func TestFaults(t *testing.T) {
 		{"a lost message waits for a heartbeat", Scenario{Hubs: 1, Nodes: 200, LoseMessage: 0.3}, 100 * ms, Beat + 20*ms},
 		{"and for three ways to the hub", Scenario{Hubs: 1, Nodes: 200, LoseMessage: 0.3, Mix: far}, 400 * ms, Beat + 320*ms},
 		{"a relay dies", Scenario{Hubs: 3, Nodes: 500, Fanout: 50, Death: Relay}, 1200 * ms, 1300 * ms},
+		{"a relay dies: the hub is as far as the relay was", Scenario{Hubs: 1, Nodes: 51, Fanout: 50, Mix: far, Near: ms, Death: Relay}, 2200 * ms, 2400 * ms},
 		{"a hub dies", Scenario{Hubs: 3, Nodes: 300, Death: Hub}, 1200 * ms, 1300 * ms},
 		{"a hub with relays dies", Scenario{Hubs: 3, Nodes: 3000, Fanout: 50, Death: Hub}, 1200 * ms, 1300*ms + Beat},
 	}
@@ -186,6 +188,42 @@ func TestFaults(t *testing.T) {
 				t.Error("a change was not proven")
 			}
 		})
+	}
+}
+
+// TestCopyAfterRead: what is on its way when a relay dies may come after the same
+// was read from a hub.
+func TestCopyAfterRead(t *testing.T) {
+	p := costs()
+	p.Rejoin = Fixed(ms)
+	r := play(t, Scenario{Hubs: 1, Nodes: 51, Fanout: 50, Near: ms, LosePacket: 1, Death: Relay, Changes: 3}, p)
+	if r.Refused == 0 || r.Twice != 0 {
+		t.Errorf("%d copies refused, %d applied twice, want some and none", r.Refused, r.Twice)
+	}
+}
+
+// TestRelayDiesWithAcknowledgements: those that it held are sent again.
+func TestRelayDiesWithAcknowledgements(t *testing.T) {
+	p := costs()
+	p.HubCopy = 10 * ms // some have answered when it dies
+	r := play(t, Scenario{Hubs: 1, Nodes: 51, Fanout: 50, Ack: true, Aggregate: 10 * time.Second, Death: Relay, Changes: 3}, p)
+	if slices.Contains(r.Proven, 0) {
+		t.Errorf("proven after %v: a change was not", r.Proven)
+	}
+}
+
+// TestOrder: what happens at one time happens in the order in which it was scheduled.
+func TestOrder(t *testing.T) {
+	var c clock
+	var got []int
+	for i := range 100 {
+		c.at(time.Duration(i%3), func() { got = append(got, i) })
+	}
+	c.run()
+	want := slices.Clone(got)
+	slices.SortStableFunc(want, func(a, b int) int { return cmp.Or(a%3-b%3, a-b) })
+	if !slices.Equal(got, want) {
+		t.Errorf("happened in the order %v", got)
 	}
 }
 

@@ -209,16 +209,25 @@ func polls(ctx context.Context, r *rig, p *sim.Params) error {
 	if err != nil {
 		return err
 	}
+	api := "$JS." + domain + ".API."
+	if p.HubPoll, err = r.request(api+"STREAM.INFO."+streamName, "", idle); err != nil {
+		return err
+	}
+	p.HubRead, err = r.request(api+"DIRECT.GET."+streamName, `{"last_by_subj":"kv.quiet"}`, idle)
+	return err
+}
+
+// request measures what it costs all hubs to answer a request of an edge.
+func (r *rig) request(subject, body string, idle spend) (time.Duration, error) {
 	s, err := r.cost(func() error {
 		for i := range 2 * sent {
-			if _, err := r.edges[i%len(r.edges)].nc.Request("$JS."+domain+".API.STREAM.INFO."+streamName, nil, 5*time.Second); err != nil {
+			if _, err := r.edges[i%len(r.edges)].nc.Request(subject, []byte(body), 5*time.Second); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
-	p.HubPoll = s.minus(idle).hubs / (2 * sent)
-	return err
+	return s.minus(idle).hubs / (2 * sent), err
 }
 
 // saves measures a state of 64 KiB brought safely to disk.

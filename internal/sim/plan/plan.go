@@ -137,8 +137,8 @@ func lossy(s *sim.Scenario) { s.LosePacket, s.LoseMessage = packets, messages }
 // loads prints what nodes cost while nothing changes, and how content gets to them.
 func (l plan) loads() {
 	fmt.Print("\n### While nothing changes, and 100 MB of content\n\n")
-	fmt.Println("| nodes | topology | heartbeat, cores | a look each second, cores | presence every 2 s, cores | sent a second | 100 MB from the hubs | by way of relays | nodes feed nodes |")
-	fmt.Println("|---|---|---|---|---|---|---|---|---|")
+	fmt.Println("| nodes | topology | heartbeat, cores | stream info of each node each second, cores | a direct get of each, cores | presence every 2 s, cores | sent a second | 100 MB from the hubs | by way of relays | nodes feed nodes |")
+	fmt.Println("|---|---|---|---|---|---|---|---|---|---|")
 	for _, nodes := range []int{3, 30, 300, 1000, 3000, 10_000} {
 		for _, tree := range []bool{false, true} {
 			if tree && nodes < 1000 {
@@ -149,7 +149,7 @@ func (l plan) loads() {
 				s.Aggregate = gather
 			}
 			load, feed := sim.Idle(s, l.p, presence), sim.Release(s, content)
-			fmt.Printf("| %d | %s | %.3f | %.3f | %.3f | %s | %s | %s | %s |\n", nodes, topology(s), load.Beats, load.Polls, load.Presence,
+			fmt.Printf("| %d | %s | %.3f | %.3f | %.3f | %.3f | %s | %s | %s | %s |\n", nodes, topology(s), load.Beats, load.Polls, load.Reads, load.Presence,
 				amount(load.Bytes), short(feed.Hubs), short(feed.Relays), short(feed.Nodes))
 		}
 	}
@@ -174,7 +174,8 @@ func printCosts(p sim.Params) {
 		{"a hub copies it to one leaf", short(p.HubCopy)},
 		{"a hub takes an acknowledgement", short(p.HubAck)},
 		{"a hub takes a leaf connection, mutual TLS", short(p.HubConnect)},
-		{"hubs answer a look at the stream", short(p.HubPoll)},
+		{"the hubs say where the stream is (stream info)", short(p.HubPoll)},
+		{"the hubs answer a direct get", short(p.HubRead)},
 		{"an edge takes a change into its table", short(p.EdgeApply)},
 		{"an edge sends an acknowledgement", short(p.EdgeAck)},
 		{"idle delay of a hop, p50 / p99 / max", three(p.Hop)},
