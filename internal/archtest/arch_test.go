@@ -25,6 +25,9 @@ var allowed = map[string][]string{
 	"router":                      {},
 	"modules":                     {},
 	"modules/peer":                {"modules"},
+	"modules/s3":                  {"modules"},
+	"modules/oci":                 {"modules"},
+	"modules/store":               {"modules/..."},
 	"guest":                       {},
 	"certs":                       {},
 	"cluster":                     {"identity"},
@@ -71,6 +74,9 @@ var owners = map[string][]string{
 	"github.com/adrg/xdg":                {"client"},
 	"github.com/spf13":                   {"cmd/orla"},
 	"github.com/schollz/progressbar":     {"cmd/orla"},
+	"github.com/minio/minio-go":          {"modules/s3"},
+	"oras.land/oras-go":                  {"modules/oci"},
+	"github.com/opencontainers":          {"modules/oci"},
 	"connectrpc.com/connect":             {"control", "client", "node", "cmd/orla", "proto"},
 }
 

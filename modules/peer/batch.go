@@ -9,6 +9,8 @@ import (
 	"io"
 	"net/http"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/orla-edge/orla/modules"
 )
 
@@ -24,6 +26,9 @@ const (
 	// breaks should not take much with it.
 	batchCount = 500
 	batchSize  = 8 << 20
+	// storeParallel is how many of a batch that no peer has are fetched at a time:
+	// stores know no batches, and their answers are slow.
+	storeParallel = 4
 )
 
 // batch answers with a frame for each digest of the list.
@@ -106,12 +111,14 @@ func (f *Fetcher) fetchBatch(ctx context.Context, c call, items []item) error {
 			return err
 		}
 	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(storeParallel)
 	for _, it := range items {
-		if err := f.fly(ctx, it.flight, func() error { return f.fetchOne(ctx, c, it.flight.want, it.said) }); err != nil {
-			return err
-		}
+		group.Go(func() error {
+			return f.fly(ctx, it.flight, func() error { return f.fetchOne(ctx, c, it.flight.want, it.said) })
+		})
 	}
-	return nil
+	return group.Wait()
 }
 
 // takeBatch gets the blobs that src has, ends their flights, and returns the

@@ -19,12 +19,12 @@ import (
 // bucket, a registry. Its methods may be called concurrently. A Store that is a
 // [fmt.Stringer] is called so in errors and logs.
 type Store interface {
-	// Get streams the blob from the given offset, at most its size, to its end. The
-	// bytes are not verified. The error wraps [modules.ErrNotFound] if the store
+	// Get streams the blob from the given offset, which is less than its size or
+	// zero, to its end. The bytes are not verified. The error wraps [modules.ErrNotFound] if the store
 	// lacks the blob. The caller closes the stream.
 	Get(ctx context.Context, digest modules.Digest, offset int64) (io.ReadCloser, error)
-	// Put stores size bytes. They may be read before they are known to be right: a
-	// Put of other bytes than the digest's fails and stores nothing under it.
+	// Put stores the size bytes of r. Others than the digest's are an error and do
+	// not become visible.
 	Put(ctx context.Context, digest modules.Digest, size int64, r io.Reader) error
 	// Has reports whether the store has the blob.
 	Has(ctx context.Context, digest modules.Digest) (bool, error)
@@ -94,13 +94,16 @@ func (f *Fetcher) sources(preferred []string) []source {
 		all = append(all, f.peer(base))
 	}
 	for i, s := range f.stores {
-		name := fmt.Sprintf("store %d", i+1)
-		if s, ok := s.(fmt.Stringer); ok {
-			name = s.String()
-		}
-		all = append(all, source{name: name, get: s.Get})
+		all = append(all, source{name: storeName(i, s), get: s.Get})
 	}
 	return f.health.order(all, time.Now())
+}
+
+func storeName(i int, s Store) string {
+	if s, ok := s.(fmt.Stringer); ok {
+		return s.String()
+	}
+	return fmt.Sprintf("store %d", i+1)
 }
 
 // peer returns the source that is the node at the base URL.
