@@ -1,5 +1,7 @@
 package sim
 
+import "time"
+
 // acknowledge sends a node's acknowledgement on its way to the origin.
 func (c *change) acknowledge(n *server) {
 	if !c.s.Ack && !c.staging {
@@ -14,10 +16,6 @@ func (c *change) up(s *server, nodes int) {
 	if to == nil {
 		to, link = c.origin, c.s.HubLink
 	}
-	if s == c.origin {
-		c.count(nodes)
-		return
-	}
 	sent := c.sentBy(s, c.now, c.p.AckBytes)
 	c.at(sent+link+c.p.Hop.pick(c.rand), func() { c.gather(to, nodes) })
 }
@@ -28,18 +26,44 @@ func (c *change) gather(s *server, nodes int) {
 		c.at(c.now+c.p.Rejoin.pick(c.rand), func() { c.gather(c.origin, nodes) })
 		return
 	}
-	if c.s.Aggregate == 0 && s != c.origin {
+	switch {
+	case c.s.Aggregate > 0:
+		c.at(s.machine.work(c.now, c.p.HubAck), func() { c.add(s, nodes) })
+	case s.parent != nil:
 		c.at(s.machine.work(c.now, c.p.HubReceive+c.p.HubCopy), func() { c.up(s, nodes) })
-		return
+	default:
+		c.share(s, nodes)
 	}
-	c.at(s.machine.work(c.now, c.p.HubAck), func() { c.add(s, nodes) })
+}
+
+// share is an acknowledgement at the first hub, of which there is one for each hub.
+func (c *change) share(s *server, nodes int) {
+	others := time.Duration(len(c.tree.hubs) - 1)
+	done := s.machine.work(c.now, c.p.HubAck+others*c.p.HubCopy)
+	hear := func(hub *server) {
+		c.at(hub.machine.work(c.now, c.p.HubAck), func() {
+			if hub == c.origin {
+				c.count(nodes)
+			}
+		})
+	}
+	for _, hub := range c.tree.hubs {
+		if hub == s || hub.dead {
+			continue
+		}
+		sent := c.sentBy(s, done, c.p.AckBytes)
+		c.at(sent+c.s.HubLink+c.p.Hop.pick(c.rand), func() { hear(hub) })
+	}
+	if s == c.origin {
+		c.at(done, func() { c.count(nodes) })
+	}
 }
 
 // add counts acknowledgements at a server; it passes them on together when there
 // are no more to come, or when the first has waited for long enough.
 func (c *change) add(s *server, nodes int) {
-	if c.s.Aggregate == 0 || s == c.origin {
-		c.up(s, nodes)
+	if s == c.origin {
+		c.count(nodes)
 		return
 	}
 	first := s.pending == 0

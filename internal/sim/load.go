@@ -12,7 +12,7 @@ type Load struct {
 	Beats    float64 // sending the heartbeat on
 	Polls    float64 // answering where the stream is, to each node each second
 	Reads    float64 // answering a direct get of each node each second
-	Presence float64 // taking each node's word that it lives; of relays one for all below them, if Aggregate is set
+	Presence float64 // taking each node's word that it lives, and telling the other hubs; of relays one for all below them, if Aggregate is set
 	Bytes    int64   // sent each second
 	Memory   int64   // bytes
 }
@@ -28,7 +28,7 @@ func Idle(s Scenario, p Params, presence time.Duration) Load {
 		Beats:    float64(p.HubReceive+time.Duration(leaves)*p.HubCopy) / second,
 		Polls:    float64(s.Nodes) / float64(s.Hubs) * float64(p.HubPoll) / second,
 		Reads:    float64(s.Nodes) / float64(s.Hubs) * float64(p.HubRead) / second,
-		Presence: float64(words) * float64(p.HubAck) / float64(presence),
+		Presence: (float64(words)*float64(p.HubAck) + float64(words)/float64(s.Hubs)*float64(s.Hubs-1)*float64(p.HubCopy)) / float64(presence),
 		Bytes:    int64(leaves) * int64(p.ChangeBytes),
 		Memory:   p.HubMemory + int64(leaves)*p.LeafMemory,
 	}

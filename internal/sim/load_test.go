@@ -20,13 +20,13 @@ func TestIdle(t *testing.T) {
 	near("beats", l.Beats, 3e-6+1000*10e-6)
 	near("polls", l.Polls, 1000*50e-6)
 	near("reads", l.Reads, 1000*40e-6)
-	near("presence", l.Presence, 1500*7e-6)
+	near("presence", l.Presence, 1500*7e-6+500*2*10e-6)
 	near("bytes", float64(l.Bytes), 1000*1000)
 	near("memory", float64(l.Memory), 1000+1000*10)
 	s.Fanout, s.Aggregate = 29, time.Millisecond // 100 relays
 	l = Idle(s, p, 2*time.Second)
 	near("beats below relays", l.Beats, 3e-6+34*10e-6)
-	near("presence by way of relays", l.Presence, 50*7e-6)
+	near("presence by way of relays", l.Presence, 50*7e-6+100./6*2*10e-6)
 }
 
 // TestRelease: 100 bytes at 100 bytes a second are a second for each that is fed.

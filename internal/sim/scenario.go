@@ -61,7 +61,7 @@ type Scenario struct {
 	Prove     bool          // stage before the commit
 	Save      bool          // applied means on the node's disk
 	Ack       bool          // acknowledge what was applied
-	Aggregate time.Duration // count acknowledgements at each server for so long; 0 means pass each on
+	Aggregate time.Duration // add acknowledgements up at each server for so long; 0 means that each goes to every hub
 
 	LosePacket  float64 // chance that a copy's packet is lost, and sent again
 	LoseMessage float64 // chance that a copy is lost for good

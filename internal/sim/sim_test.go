@@ -88,7 +88,7 @@ func TestClosedForms(t *testing.T) {
 			name: "an acknowledgement by way of a hub that is not the origin", s: Scenario{Hubs: 3, Nodes: 2, HubLink: ms, Ack: true},
 			change: func(p *Params) { p.HubCopy = 0 }, // node 2 is at hub 2
 			spread: 3*us + ms + 100*us + 3*us + 100*us + 20*us,
-			proven: ms + 2*ms + (3*us + ms + 100*us + 3*us + 100*us + 20*us) + 5*us + 100*us + 3*us + ms + 100*us + 7*us,
+			proven: ms + 2*ms + (3*us + ms + 100*us + 3*us + 100*us + 20*us) + 5*us + 100*us + 7*us + ms + 100*us + 7*us,
 		},
 		{
 			name: "the leader dies", s: Scenario{Hubs: 1, Nodes: 1, Ack: true, Death: Leader},
@@ -229,7 +229,7 @@ func TestOrder(t *testing.T) {
 
 func scenarios(t *rapid.T) Scenario {
 	s := Scenario{
-		Hubs: rapid.SampledFrom([]int{1, 3, 5}).Draw(t, "hubs"), Nodes: rapid.IntRange(1, 200).Draw(t, "nodes"),
+		Hubs: rapid.SampledFrom([]int{1, 3, 5}).Draw(t, "hubs"), Nodes: rapid.IntRange(1, 120).Draw(t, "nodes"),
 		Fanout: rapid.SampledFrom([]int{0, 1, 7, 50}).Draw(t, "fanout"),
 		Near:   ms, HubLink: ms, Mix: World(),
 		Prove: rapid.Bool().Draw(t, "prove"), Save: rapid.Bool().Draw(t, "save"), Ack: true,
@@ -238,7 +238,7 @@ func scenarios(t *rapid.T) Scenario {
 		LoseMessage: rapid.SampledFrom([]float64{0, 0, 0.05, 1}).Draw(t, "messages"),
 		Bandwidth:   rapid.SampledFrom([]int64{0, 1e6}).Draw(t, "bandwidth"),
 		OneMachine:  rapid.Bool().Draw(t, "one machine"),
-		Changes:     3, Seed: rapid.Uint64().Draw(t, "seed"),
+		Changes:     2, Seed: rapid.Uint64().Draw(t, "seed"),
 	}
 	if s.Hubs > 1 {
 		s.Death = rapid.SampledFrom([]Death{Nobody, Hub, Leader}).Draw(t, "death")

@@ -17,8 +17,9 @@ const (
 	// ackPayload is those of an acknowledgement: node, head, revision, time.
 	ackPayload = 160
 
-	// Edges is how many edges there are for real.
-	Edges = 100
+	// MinEdges is how many edges there must be, so that a hub has enough of them to
+	// fit a line.
+	MinEdges = 96
 
 	sent  = 150 // changes for each cost
 	every = 8 * time.Millisecond
@@ -29,13 +30,17 @@ const (
 // Config says how to start children, and where to tell what is going on.
 type Config struct {
 	Args   []string // that make this program call [Serve]
+	Edges  int      // for real; at least MinEdges
 	Report func(string)
 }
 
 // Run measures the costs, then plays changes for real.
 func Run(ctx context.Context, cfg Config) (p sim.Params, checks []Check, err error) {
 	p = sim.Params{Cores: runtime.NumCPU(), Payload: Payload, Commits: map[int]sim.Samples{}}
-	cfg.Report("three hubs and 100 edges")
+	if cfg.Edges < MinEdges {
+		return p, nil, fmt.Errorf("measure with %d edges: want at least %d", cfg.Edges, MinEdges)
+	}
+	cfg.Report(fmt.Sprintf("three hubs and %d edges", cfg.Edges))
 	r, err := startRig(ctx, cfg.Args, 3)
 	if err != nil {
 		return p, nil, err
@@ -49,11 +54,14 @@ func Run(ctx context.Context, cfg Config) (p sim.Params, checks []Check, err err
 		name string
 		do   func(context.Context, *rig, *sim.Params) error
 	}{
-		{"memory and connections", connections},
 		{"copies and acknowledgements", copies},
 		{"commits", commits},
 		{"looks at the stream", polls},
 		{"saves", saves},
+	}
+	cfg.Report("memory and connections")
+	if err := connections(ctx, r, cfg.Edges, &p); err != nil {
+		return p, nil, fmt.Errorf("measure connections: %w", err)
 	}
 	for _, s := range steps {
 		cfg.Report(s.name)
@@ -74,12 +82,12 @@ func Run(ctx context.Context, cfg Config) (p sim.Params, checks []Check, err err
 }
 
 // connections measures what a leaf connection costs a hub, and what an edge takes.
-func connections(ctx context.Context, r *rig, p *sim.Params) error {
+func connections(ctx context.Context, r *rig, edges int, p *sim.Params) error {
 	before, err := r.hubs[0].ask(request{Op: "stat"})
 	if err != nil {
 		return err
 	}
-	s, err := r.cost(func() error { return r.addEdges(ctx, Edges) })
+	s, err := r.cost(func() error { return r.addEdges(ctx, edges) })
 	if err != nil {
 		return err
 	}
@@ -87,8 +95,8 @@ func connections(ctx context.Context, r *rig, p *sim.Params) error {
 	if err != nil {
 		return err
 	}
-	leaves := int64((Edges + len(r.hubs) - 1) / len(r.hubs))
-	p.HubConnect = s.hubs / Edges
+	leaves := int64((edges + len(r.hubs) - 1) / len(r.hubs))
+	p.HubConnect = s.hubs / time.Duration(edges)
 	p.HubMemory = before.RSS
 	p.LeafMemory = max(0, after.Used-before.Used) / leaves
 	return r.edgeMemory(ctx, p)
@@ -217,16 +225,21 @@ func polls(ctx context.Context, r *rig, p *sim.Params) error {
 	return err
 }
 
-// request measures what it costs all hubs to answer a request of an edge.
+// request measures what it costs all hubs to answer a request of an edge, which is
+// known to them from an earlier one.
 func (r *rig) request(subject, body string, idle spend) (time.Duration, error) {
-	s, err := r.cost(func() error {
-		for i := range 2 * sent {
+	ask := func(times int) error {
+		for i := range times {
 			if _, err := r.edges[i%len(r.edges)].nc.Request(subject, []byte(body), 5*time.Second); err != nil {
 				return err
 			}
 		}
 		return nil
-	})
+	}
+	if err := ask(len(r.edges)); err != nil {
+		return 0, err
+	}
+	s, err := r.cost(func() error { return ask(2 * sent) })
 	return s.minus(idle).hubs / (2 * sent), err
 }
 

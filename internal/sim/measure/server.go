@@ -24,6 +24,8 @@ type serverOptions struct {
 const (
 	domain  = "hub"
 	startIn = 30 * time.Second
+	// reconnect is how often a leaf tries to connect, as an edge of the product does.
+	reconnect = 250 * time.Millisecond
 )
 
 // start runs a server until it is shut down.
@@ -59,6 +61,7 @@ func (o serverOptions) start() (*server.Server, error) {
 		for _, addr := range o.Remotes {
 			remote.URLs = append(remote.URLs, &url.URL{Scheme: "tls", Host: addr})
 		}
+		opts.LeafNode.ReconnectInterval = reconnect
 		opts.LeafNode.Remotes = []*server.RemoteLeafOpts{remote}
 	}
 	srv, err := server.NewServer(opts)

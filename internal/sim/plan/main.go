@@ -39,12 +39,13 @@ func exit(err error) {
 func run(ctx context.Context) error {
 	seed := flag.Uint64("seed", 1, "of the simulation: the same seed and costs print the same figures")
 	changes := flag.Int("changes", 50, "to play in each scenario")
+	edges := flag.Int("edges", 100, "to connect for real")
 	costs := flag.String("costs", "", "file to write the measured costs to; if it exists, they are read from it and nothing is measured")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q; see -help", flag.Arg(0))
 	}
-	p, err := obtain(ctx, *costs)
+	p, err := obtain(ctx, *costs, *edges)
 	if err != nil {
 		return err
 	}
@@ -53,7 +54,7 @@ func run(ctx context.Context) error {
 }
 
 // obtain reads the costs, or measures and writes them.
-func obtain(ctx context.Context, file string) (p sim.Params, err error) {
+func obtain(ctx context.Context, file string, edges int) (p sim.Params, err error) {
 	if file != "" {
 		b, err := os.ReadFile(file) //nolint:gosec // named by whoever runs this
 		if err == nil {
@@ -66,7 +67,7 @@ func obtain(ctx context.Context, file string) (p sim.Params, err error) {
 	report := func(step string) { fmt.Fprintln(os.Stderr, "measuring:", step) }
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute) // a child that hangs is killed
 	defer cancel()
-	p, checks, err := measure.Run(ctx, measure.Config{Args: []string{child}, Report: report})
+	p, checks, err := measure.Run(ctx, measure.Config{Args: []string{child}, Edges: edges, Report: report})
 	if err != nil {
 		return p, err
 	}
