@@ -8,7 +8,7 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -57,58 +57,87 @@ func start(c Command, sockets []Socket, managed bool) (*Successor, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer theirs.Close() //nolint:errcheck // a copy
 	l := newLine(mine)
 	hello := message{Kind: kindHello, Managed: managed}
-	files := make([]*os.File, 0, len(sockets)+1)
+	files := []uintptr{0, 1, 2}
 	defer func() {
-		for _, f := range files {
-			_ = f.Close() // copies
+		for _, fd := range append(files[3:], theirs) {
+			_ = unix.Close(int(fd)) //nolint:gosec // descriptors; copies
 		}
 	}()
 	names := make([]string, len(sockets))
 	for i, s := range sockets {
-		f, err := copyOf(s.Listener)
+		fd, err := copyOf(s.Listener)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("pass the socket %q on: %w", s.Name, err), mine.Close())
 		}
-		files = append(files, f)
+		files = append(files, fd)
 		names[i] = s.Name
 		hello.Sockets = append(hello.Sockets, greeting{Name: s.Name, Address: s.Address})
 	}
 	if err := l.say(hello); err != nil { // it waits in the socket's buffer
 		return nil, errors.Join(err, mine.Close())
 	}
-	cmd := exec.Command(c.Path, c.Args...) //nolint:gosec,noctx // it outlives us; what it is the operator says
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.ExtraFiles = append(files, theirs)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Env = append(without(os.Environ(), envFDs, envNames, envPID, envHandover, envWatchdogPID),
-		envFDs+"="+strconv.Itoa(len(files)), envNames+"="+strings.Join(names, ":"),
-		envPID+"="+strconv.Itoa(os.Getpid()), envHandover+"="+strconv.Itoa(firstFD+len(files)))
-	if err := cmd.Start(); err != nil {
+	env := append(without(os.Environ(), envFDs, envNames, envPID, envHandover, envWatchdogPID),
+		envFDs+"="+strconv.Itoa(len(sockets)), envNames+"="+strings.Join(names, ":"),
+		envPID+"="+strconv.Itoa(os.Getpid()), envHandover+"="+strconv.Itoa(firstFD+len(sockets)))
+	process, err := spawn(c, env, append(slices.Clip(files), theirs))
+	if err != nil {
 		return nil, errors.Join(err, mine.Close())
 	}
-	s := &Successor{line: l, pid: cmd.Process.Pid, exited: make(chan struct{})}
-	go func() {
-		s.exit = cmd.Wait()
-		close(s.exited)
-	}()
-	return s, nil
+	return follow(process, l), nil
 }
 
-// copyOf returns a descriptor of ln's socket. It stays non-blocking: that is a
-// property of the socket, and a goroutine of ours waits for it.
-func copyOf(ln net.Listener) (*os.File, error) {
+// spawn starts a process with these descriptors, in a group of its own. It is not
+// os/exec, which makes each socket that it passes a blocking one, for this process
+// too: an Accept could then not be ended.
+func spawn(c Command, env []string, files []uintptr) (*os.Process, error) {
+	pid, err := syscall.ForkExec(c.Path, append([]string{c.Path}, c.Args...), &syscall.ProcAttr{
+		Env: env, Files: files, Sys: &syscall.SysProcAttr{Setpgid: true},
+	})
+	if err != nil {
+		return nil, os.NewSyscallError("exec", err)
+	}
+	return os.FindProcess(pid)
+}
+
+// follow waits for the process.
+func follow(p *os.Process, l *line) *Successor {
+	s := &Successor{line: l, pid: p.Pid, exited: make(chan struct{})}
+	go func() {
+		defer close(s.exited)
+		state, err := p.Wait()
+		switch {
+		case err != nil:
+			s.exit = err
+		case !state.Success():
+			s.exit = errors.New(state.String())
+		}
+	}()
+	return s
+}
+
+// copyOf returns a descriptor of ln's socket.
+func copyOf(ln net.Listener) (fd uintptr, err error) {
 	tcp, ok := ln.(*net.TCPListener)
 	if !ok {
-		return nil, fmt.Errorf("%T is not a TCP listener", ln)
+		return 0, fmt.Errorf("%T is not a TCP listener", ln)
 	}
-	return tcp.File()
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var dupErr error
+	err = raw.Control(func(own uintptr) {
+		var n int
+		n, dupErr = unix.FcntlInt(own, unix.F_DUPFD_CLOEXEC, firstFD)
+		fd = uintptr(n) //nolint:gosec // a descriptor
+	})
+	return fd, errors.Join(err, dupErr)
 }
 
-// pair returns two connected sockets.
-func pair() (mine net.Conn, theirs *os.File, err error) {
+// pair returns two connected sockets, the second as a descriptor.
+func pair() (mine net.Conn, theirs uintptr, err error) {
 	syscall.ForkLock.RLock()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
 	if err == nil {
@@ -117,15 +146,14 @@ func pair() (mine net.Conn, theirs *os.File, err error) {
 	}
 	syscall.ForkLock.RUnlock()
 	if err != nil {
-		return nil, nil, os.NewSyscallError("socketpair", err)
+		return nil, 0, os.NewSyscallError("socketpair", err)
 	}
-	theirs = os.NewFile(uintptr(fds[1]), "handover") //nolint:gosec // a descriptor
-	f := os.NewFile(uintptr(fds[0]), "handover")     //nolint:gosec // a descriptor
+	f := os.NewFile(uintptr(fds[0]), "handover") //nolint:gosec // a descriptor
 	mine, err = net.FileConn(f)
 	if err = errors.Join(err, f.Close()); err != nil {
-		return nil, nil, errors.Join(err, theirs.Close())
+		return nil, 0, errors.Join(err, unix.Close(fds[1]))
 	}
-	return mine, theirs, nil
+	return mine, uintptr(fds[1]), nil //nolint:gosec // a descriptor
 }
 
 // Kill ends the successor and what it started, and returns when it is gone.
