@@ -137,7 +137,7 @@ func (b *builder) functions(ctx context.Context) error {
 	b.programs = map[string]*runtime.Program{}
 	var problems release.Problems
 	for _, f := range b.spec.Manifest.GetFunctions() {
-		p, err := b.d.cfg.Engine.Load(ctx, b.spec.Manifest.GetName(), f)
+		p, err := b.d.load(ctx, b.spec.Manifest.GetName(), f)
 		if ctx.Err() != nil {
 			return fmt.Errorf("load function %q: %w", f.GetName(), context.Cause(ctx))
 		}
@@ -152,6 +152,18 @@ func (b *builder) functions(ctx context.Context) error {
 		return problems
 	}
 	return nil
+}
+
+// load prepares a function with what it is granted.
+func (d *Dispatcher) load(ctx context.Context, app string, f *orlav1.Function) (*runtime.Program, error) {
+	var g runtime.Grants
+	if d.cfg.Grants != nil {
+		var err error
+		if g, err = d.cfg.Grants(ctx, app, f); err != nil {
+			return nil, err
+		}
+	}
+	return d.cfg.Engine.LoadWith(ctx, app, f, g)
 }
 
 // functionProblem says where in the manifest the cause of a Load error is.
@@ -275,7 +287,7 @@ func (b *builder) proxy(spec *orlav1.Proxy) (handler, error) {
 // kept for a Build that follows until done is called. The error is a
 // [release.Problems] where a person can mend the cause.
 func (d *Dispatcher) Probe(ctx context.Context, app string, f *orlav1.Function) (abi orlav1.Abi, done func(), err error) {
-	p, err := d.cfg.Engine.Load(ctx, app, f)
+	p, err := d.load(ctx, app, f)
 	if ctx.Err() != nil && err != nil {
 		return orlav1.Abi_ABI_UNSPECIFIED, nil, fmt.Errorf("load function %q: %w", f.GetName(), context.Cause(ctx))
 	}

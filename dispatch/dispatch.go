@@ -18,6 +18,7 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
+	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
 	"github.com/orla-edge/orla/proxy"
 	"github.com/orla-edge/orla/router"
 	"github.com/orla-edge/orla/runtime"
@@ -34,6 +35,9 @@ type Config struct {
 	Blobs Blobs
 	// Engine runs functions.
 	Engine *runtime.Engine
+	// Grants returns what a function of an app gets beside what its release says. Nil means
+	// nothing. The error is a [release.Problem] where a person can mend the cause.
+	Grants func(ctx context.Context, app string, f *orlav1.Function) (runtime.Grants, error)
 	// Cache holds the contents of small site files. Nil means none.
 	Cache *site.Cache
 	// Upstreams holds the connections to app servers. Nil means that each

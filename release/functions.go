@@ -62,6 +62,7 @@ func (v *validator) function(field string, fn *orlav1.Function) {
 		v.reject(field+".concurrency", "%d requests at one time are too many; write 1 to %d, or leave it out for the node's default", fn.GetConcurrency(), maxConcurrency)
 	}
 	v.environment(field, fn)
+	v.grants(field, fn)
 	v.files(field+".files", fn.GetFiles(), false)
 }
 

@@ -235,6 +235,21 @@ func TestValidateRejectsFunctions(t *testing.T) {
 		{"argument", with(func(f *orlav1.Function) { f.Args = []string{"a", "\x00"} }), "functions.api.args[1]", "NUL"},
 		{"variable's value in Latin-1", with(func(f *orlav1.Function) { f.Env = map[string]string{"A": "\xe9"} }), "functions.api.env", "not UTF-8"},
 		{"argument in Latin-1", with(func(f *orlav1.Function) { f.Args = []string{"\xe9"} }), "functions.api.args[0]", "not UTF-8"},
+		{"store", with(func(f *orlav1.Function) { f.Kv = []string{"s", "*"} }), "functions.api.kv[1]", "no name of a key-value store"},
+		{"store with a dot", with(func(f *orlav1.Function) { f.Kv = []string{"s.t"} }), "functions.api.kv[0]", "no name of a key-value store"},
+		{"long store", with(func(f *orlav1.Function) { f.Kv = []string{strings.Repeat("s", 64)} }), "functions.api.kv[0]", "1 to 63"},
+		{"store twice", with(func(f *orlav1.Function) { f.Kv = []string{"s", "s"} }), "functions.api.kv[1]", "remove one"},
+		{"many stores", with(func(f *orlav1.Function) { f.Kv = make([]string, 17) }), "functions.api.kv", "with a prefix"},
+		{"secret", with(func(f *orlav1.Function) { f.Secrets = []*orlav1.SecretRef{{Name: "key"}} }), "functions.api.secrets[0]", "upper-case"},
+		{"secret with a digit first", with(func(f *orlav1.Function) { f.Secrets = []*orlav1.SecretRef{{Name: "1A"}} }), "functions.api.secrets[0]", "a letter first"},
+		{"long secret", with(func(f *orlav1.Function) { f.Secrets = []*orlav1.SecretRef{{Name: strings.Repeat("A", 65)}} }), "functions.api.secrets[0]", "1 to 64"},
+		{"secret twice", with(func(f *orlav1.Function) { f.Secrets = []*orlav1.SecretRef{{Name: "A"}, {Name: "A"}} }), "functions.api.secrets[1]", "remove one"},
+		{"secret and variable", with(func(f *orlav1.Function) {
+			f.Env = map[string]string{"A": ""}
+			f.Secrets = []*orlav1.SecretRef{{Name: "A"}}
+		}), "functions.api.secrets[0]", "env too"},
+		{"secret's version", with(func(f *orlav1.Function) { f.Secrets = []*orlav1.SecretRef{{Name: "A", Version: 1}} }), "functions.api.secrets[0]", "leave it out"},
+		{"many secrets", with(func(f *orlav1.Function) { f.Secrets = make([]*orlav1.SecretRef, 65) }), "functions.api.secrets", "into one"},
 		{"large arguments", with(func(f *orlav1.Function) { f.Args = []string{strings.Repeat("a", maxArgs)} }), "functions.api.args", "put what is large into a file"},
 	})
 }

@@ -8,7 +8,7 @@ import (
 
 // capabilities says what the functions that guests may import are for. It decides
 // nothing: every guest is offered all of them, and what they reach is decided where
-// they are implemented.
+// they are implemented, and for the key-value store by the function's grants.
 var capabilities = []struct{ module, name, functions string }{
 	{wasi, "arguments", "args_get args_sizes_get"},
 	{wasi, "environment", "environ_get environ_sizes_get"},
@@ -29,6 +29,7 @@ var capabilities = []struct{ module, name, functions string }{
 	{httpwasm.Module, "response", "get_status_code set_status_code"},
 	{httpwasm.Module, "headers", "get_header_names get_header_values set_header_value add_header_value remove_header"},
 	{httpwasm.Module, "bodies", "read_body write_body enable_features"},
+	{kvModule, "kv", "get put delete list"},
 }
 
 // Capability says in a word what an imported function is for: "clock", "files". It is

@@ -117,6 +117,8 @@ func importHint(i wasm.Import) string {
 		return "; a later release of Orla will run Compute programs"
 	case strings.HasPrefix(i.Module, "wasi:"):
 		return "; it is the inside of a component, which a later release of Orla will run"
+	case i.Module == kvModule:
+		return "; " + kvModule + " has get, put, delete and list"
 	case i.Module == "env" && i.Name == "abort":
 		return "; if it was built by AssemblyScript's asc, add --use abort= to its flags"
 	case i.Module == "env":

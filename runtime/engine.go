@@ -72,13 +72,13 @@ func (e *Engine) offer(ctx context.Context) error {
 	for _, m := range []struct {
 		name        string
 		instantiate func(context.Context, wazero.Runtime) error
-	}{{wasi, instantiateWASI}, {httpwasm.Module, httpwasm.Instantiate}, {hostModule, instantiateVisit}} {
+	}{{wasi, instantiateWASI}, {httpwasm.Module, httpwasm.Instantiate}, {kvModule, instantiateKV}, {hostModule, instantiateVisit}} {
 		if err := m.instantiate(ctx, e.rt); err != nil {
 			return fmt.Errorf("instantiate %s: %w", m.name, err)
 		}
 	}
 	e.offered = make(map[string]map[string]api.FunctionDefinition)
-	for _, name := range []string{wasi, httpwasm.Module} {
+	for _, name := range []string{wasi, httpwasm.Module, kvModule} {
 		e.offered[name] = maps.Clone(e.rt.Module(name).ExportedFunctionDefinitions())
 	}
 	return nil

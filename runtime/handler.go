@@ -163,6 +163,7 @@ func (h *handler) run(ctx context.Context, x *host.Exchange, id string, l *loade
 		x.OnStart = r.serverTiming
 	}
 	log := h.newLog(ctx, id)
+	r.kv = &kvAccess{kv: h.kv, stores: h.stores, log: log}
 	if h.abi == orlav1.Abi_ABI_CGI {
 		err = h.runCGI(i, r, x, log)
 	} else {

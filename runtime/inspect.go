@@ -60,7 +60,7 @@ func (e *Engine) Inspect(ctx context.Context, b []byte) (info Info, err error) {
 	}
 	f := &orlav1.Function{Name: "module", MemoryBytes: MaxMemory, Module: info.Digest.String()}
 	p := &Program{engine: e, room: newRoom(&e.budget, &e.instances), name: f.GetName(), abi: found.abi}
-	if err := p.configure(f); err != nil {
+	if err := p.configure(f, nil); err != nil {
 		return info, errors.Join(err, e.codes.release(ctx, c))
 	}
 	s, err := p.takeSnapshot(ctx, c)

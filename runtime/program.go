@@ -2,8 +2,11 @@ package runtime
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -14,6 +17,7 @@ import (
 
 	"github.com/orla-edge/orla/modules"
 	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
+	"github.com/orla-edge/orla/runtime/host"
 	"github.com/orla-edge/orla/telemetry"
 )
 
@@ -38,7 +42,9 @@ type Program struct {
 	limits limits
 	// guestConfig is what get_config of http-wasm returns.
 	guestConfig string
-	files       *tree // nil if there are none
+	kv          host.KV  // nil: the node has none
+	stores      []string // of it that the function may use
+	files       *tree    // nil if there are none
 	gate        *gate
 	circuit     circuit
 	logRate     *rate.Limiter
@@ -53,14 +59,28 @@ type Program struct {
 	closed bool
 }
 
-// Load prepares a function of an app: it checks the module, the files and the limits,
+// Grants is what a function gets beside what its release says.
+type Grants struct {
+	// Secrets are variables of the environment whose values are not in the release.
+	Secrets map[string]string
+	// KV is the app's key-value store. Nil means that every call of it answers that it
+	// cannot be reached.
+	KV host.KV
+}
+
+// Load is [Engine.LoadWith] without grants.
+func (e *Engine) Load(ctx context.Context, app string, f *orlav1.Function) (*Program, error) {
+	return e.LoadWith(ctx, app, f, Grants{})
+}
+
+// LoadWith prepares a function of an app: it checks the module, the files and the limits,
 // rewrites and compiles the code, and runs the initialisation once. Faults that the author
 // can mend are [*FunctionError]s. Programs of the same module share its code. The caller
 // closes the Program.
-func (e *Engine) Load(ctx context.Context, app string, f *orlav1.Function) (*Program, error) {
-	p := &Program{engine: e, app: app, name: f.GetName()}
+func (e *Engine) LoadWith(ctx context.Context, app string, f *orlav1.Function, g Grants) (*Program, error) {
+	p := &Program{engine: e, app: app, name: f.GetName(), kv: g.KV, stores: f.GetKv()}
 	began := time.Now()
-	if err := p.configure(f); err != nil {
+	if err := p.configure(f, g.Secrets); err != nil {
 		return nil, of(p.name, err)
 	}
 	p.room = e.enter(app)
@@ -82,12 +102,12 @@ func (e *Engine) Load(ctx context.Context, app string, f *orlav1.Function) (*Pro
 }
 
 // configure reads what f says.
-func (p *Program) configure(f *orlav1.Function) (err error) {
+func (p *Program) configure(f *orlav1.Function, secrets map[string]string) (err error) {
 	e := p.engine
 	if p.limits, err = limitsOf(f, e.cfg); err != nil {
 		return err
 	}
-	env, err := environment(f)
+	env, err := environment(f, secrets)
 	if err != nil {
 		return err
 	}
@@ -103,15 +123,16 @@ func (p *Program) configure(f *orlav1.Function) (err error) {
 			return err
 		}
 	}
-	p.key = snapshotKey(p.app, f, p.limits)
+	p.key = snapshotKey(p.app, f, secrets, p.limits)
 	p.gate = newGate(p.limits.concurrency, e.cfg.MaxWait)
 	p.logRate = rate.NewLimiter(rate.Limit(p.limits.logRate), p.limits.logRate)
 	p.logger = e.cfg.Logger.With(telemetry.KeyApp, p.app, telemetry.KeyFunction, p.name)
 	return nil
 }
 
-// snapshotKey is equal for functions of an app that initialise to the same state.
-func snapshotKey(app string, f *orlav1.Function, l limits) string {
+// snapshotKey is equal for functions of an app that initialise to the same state. Of
+// secrets it has a hash: their values stay out of what is passed around.
+func snapshotKey(app string, f *orlav1.Function, secrets map[string]string, l limits) string {
 	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(&orlav1.Function{
 		Name: f.GetName(), Module: f.GetModule(), Source: f.GetSource(), Env: f.GetEnv(), Args: f.GetArgs(), Files: f.GetFiles(),
 		MemoryBytes: int64(l.memory), Limits: &orlav1.Limits{StackBytes: l.stack, TableElements: l.elements},
@@ -119,7 +140,11 @@ func snapshotKey(app string, f *orlav1.Function, l limits) string {
 	if err != nil {
 		return "" // messages of plain fields always marshal
 	}
-	return app + "\x00" + string(b)
+	h := sha256.New()
+	for _, name := range slices.Sorted(maps.Keys(secrets)) {
+		_, _ = fmt.Fprintf(h, "%d %s %d %s", len(name), name, len(secrets[name]), secrets[name]) // a hash takes all
+	}
+	return app + "\x00" + string(h.Sum(nil)) + string(b)
 }
 
 // check compares what the module needs with what the function may have.
@@ -129,6 +154,10 @@ func (p *Program) check(l *loaded) error {
 		if t.Min > p.limits.elements {
 			return &FunctionError{Field: "limits.table", Problem: tooFewElements(t.Min, p.limits.elements)}
 		}
+	}
+	if c.decl.ImportsFrom(kvModule) && len(p.stores) == 0 {
+		return &FunctionError{Field: "kv", Problem: fmt.Sprintf(
+			"the module imports %s, the key-value store, and is granted no store of it; name those that it uses in the function's table of orla.toml: kv = [\"sessions\"]", kvModule)}
 	}
 	if p.limits.pooled && p.abi == orlav1.Abi_ABI_CGI {
 		return &FunctionError{Field: "isolation", Problem: "a CGI program begins anew with each request and cannot be pooled; remove isolation = \"pooled\", or build an http-wasm handler"}

@@ -22,7 +22,8 @@ type run struct {
 	inst   *instance
 	limits *limits
 	meter  meter
-	env    []string // of WASI: "NAME=value"
+	env    []string  // of WASI: "NAME=value"
+	kv     *kvAccess // nil while there is no request
 
 	stdin          io.Reader
 	stdout, stderr io.Writer

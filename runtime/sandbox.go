@@ -22,12 +22,17 @@ const maxEnv = 256 << 10
 // variable is one environment variable.
 type variable struct{ name, value string }
 
-// environment returns a function's environment, sorted by name.
-func environment(f *orlav1.Function) ([]*variable, error) {
+// environment returns a function's environment, its secrets among it, sorted by name.
+func environment(f *orlav1.Function, secrets map[string]string) ([]*variable, error) {
 	size := 0
-	env := make([]*variable, 0, len(f.GetEnv()))
-	for _, name := range slices.Sorted(maps.Keys(f.GetEnv())) {
-		value := f.GetEnv()[name]
+	all := maps.Clone(secrets)
+	if all == nil {
+		all = map[string]string{}
+	}
+	maps.Copy(all, f.GetEnv())
+	env := make([]*variable, 0, len(all))
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		value := all[name]
 		if name == "" || strings.ContainsAny(name, "=\x00") || strings.ContainsRune(value, 0) {
 			return nil, &FunctionError{Field: "env", Problem: fmt.Sprintf("%q is no name of an environment variable, or its value holds a NUL", name)}
 		}
@@ -40,7 +45,7 @@ func environment(f *orlav1.Function) ([]*variable, error) {
 		}
 	}
 	if size > maxEnv {
-		return nil, &FunctionError{Field: "env", Problem: fmt.Sprintf("environment and arguments have %d bytes; at most %d are passed", size, maxEnv)}
+		return nil, &FunctionError{Field: "env", Problem: fmt.Sprintf("environment, secrets and arguments have %d bytes; at most %d are passed", size, maxEnv)}
 	}
 	return env, nil
 }

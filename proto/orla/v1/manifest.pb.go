@@ -678,7 +678,12 @@ type Function struct {
 	Isolation Isolation `protobuf:"varint,13,opt,name=isolation,proto3,enum=orla.v1.Isolation" json:"isolation,omitempty"`
 	Limits    *Limits   `protobuf:"bytes,14,opt,name=limits,proto3" json:"limits,omitempty"`
 	// Adds Server-Timing to responses: wall and CPU time until the head was sent.
-	ServerTiming  bool `protobuf:"varint,15,opt,name=server_timing,json=serverTiming,proto3" json:"server_timing,omitempty"`
+	ServerTiming bool `protobuf:"varint,15,opt,name=server_timing,json=serverTiming,proto3" json:"server_timing,omitempty"`
+	// Stores of the app's key-value store that the guest may use: [a-z0-9_-], 1 to 63
+	// characters each.
+	Kv []string `protobuf:"bytes,16,rep,name=kv,proto3" json:"kv,omitempty"`
+	// Given to the guest as environment variables.
+	Secrets       []*SecretRef `protobuf:"bytes,17,rep,name=secrets,proto3" json:"secrets,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -816,6 +821,20 @@ func (x *Function) GetServerTiming() bool {
 		return x.ServerTiming
 	}
 	return false
+}
+
+func (x *Function) GetKv() []string {
+	if x != nil {
+		return x.Kv
+	}
+	return nil
+}
+
+func (x *Function) GetSecrets() []*SecretRef {
+	if x != nil {
+		return x.Secrets
+	}
+	return nil
 }
 
 // Limits bounds what a request of a function may use. Zero means the node's default.
@@ -1859,7 +1878,7 @@ var File_orla_v1_manifest_proto protoreflect.FileDescriptor
 
 const file_orla_v1_manifest_proto_rawDesc = "" +
 	"\n" +
-	"\x16orla/v1/manifest.proto\x12\aorla.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd3\x01\n" +
+	"\x16orla/v1/manifest.proto\x12\aorla.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14orla/v1/secret.proto\"\xd3\x01\n" +
 	"\bManifest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\r.orla.v1.KindR\x04kind\x12\x14\n" +
@@ -1881,7 +1900,7 @@ const file_orla_v1_manifest_proto_rawDesc = "" +
 	"\aVariant\x12\x16\n" +
 	"\x06coding\x18\x01 \x01(\tR\x06coding\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x12\n" +
-	"\x04size\x18\x03 \x01(\x03R\x04size\"\xd5\x04\n" +
+	"\x04size\x18\x03 \x01(\x03R\x04size\"\x93\x05\n" +
 	"\bFunction\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06module\x18\x02 \x01(\tR\x06module\x12\x1f\n" +
@@ -1899,7 +1918,9 @@ const file_orla_v1_manifest_proto_rawDesc = "" +
 	"\x03cpu\x18\f \x01(\v2\x19.google.protobuf.DurationR\x03cpu\x120\n" +
 	"\tisolation\x18\r \x01(\x0e2\x12.orla.v1.IsolationR\tisolation\x12'\n" +
 	"\x06limits\x18\x0e \x01(\v2\x0f.orla.v1.LimitsR\x06limits\x12#\n" +
-	"\rserver_timing\x18\x0f \x01(\bR\fserverTiming\x1a6\n" +
+	"\rserver_timing\x18\x0f \x01(\bR\fserverTiming\x12\x0e\n" +
+	"\x02kv\x18\x10 \x03(\tR\x02kv\x12,\n" +
+	"\asecrets\x18\x11 \x03(\v2\x12.orla.v1.SecretRefR\asecrets\x1a6\n" +
 	"\bEnvEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9b\x02\n" +
@@ -2052,7 +2073,8 @@ var file_orla_v1_manifest_proto_goTypes = []any{
 	(*Token)(nil),                 // 23: orla.v1.Token
 	nil,                           // 24: orla.v1.Function.EnvEntry
 	(*durationpb.Duration)(nil),   // 25: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 26: google.protobuf.Timestamp
+	(*SecretRef)(nil),             // 26: orla.v1.SecretRef
+	(*timestamppb.Timestamp)(nil), // 27: google.protobuf.Timestamp
 }
 var file_orla_v1_manifest_proto_depIdxs = []int32{
 	0,  // 0: orla.v1.Manifest.kind:type_name -> orla.v1.Kind
@@ -2070,29 +2092,30 @@ var file_orla_v1_manifest_proto_depIdxs = []int32{
 	25, // 12: orla.v1.Function.cpu:type_name -> google.protobuf.Duration
 	4,  // 13: orla.v1.Function.isolation:type_name -> orla.v1.Isolation
 	11, // 14: orla.v1.Function.limits:type_name -> orla.v1.Limits
-	13, // 15: orla.v1.Route.match:type_name -> orla.v1.Match
-	15, // 16: orla.v1.Route.headers:type_name -> orla.v1.HeaderChanges
-	15, // 17: orla.v1.Route.request_headers:type_name -> orla.v1.HeaderChanges
-	17, // 18: orla.v1.Route.proxy:type_name -> orla.v1.Proxy
-	18, // 19: orla.v1.Route.redirect:type_name -> orla.v1.Redirect
-	19, // 20: orla.v1.Route.respond:type_name -> orla.v1.Respond
-	14, // 21: orla.v1.Match.headers:type_name -> orla.v1.Condition
-	14, // 22: orla.v1.Match.query:type_name -> orla.v1.Condition
-	16, // 23: orla.v1.HeaderChanges.set:type_name -> orla.v1.Field
-	16, // 24: orla.v1.HeaderChanges.add:type_name -> orla.v1.Field
-	25, // 25: orla.v1.Proxy.timeout:type_name -> google.protobuf.Duration
-	0,  // 26: orla.v1.Head.kind:type_name -> orla.v1.Kind
-	22, // 27: orla.v1.Head.releases:type_name -> orla.v1.Release
-	26, // 28: orla.v1.Head.changed:type_name -> google.protobuf.Timestamp
-	21, // 29: orla.v1.Head.split:type_name -> orla.v1.Share
-	26, // 30: orla.v1.Release.created:type_name -> google.protobuf.Timestamp
-	5,  // 31: orla.v1.Token.role:type_name -> orla.v1.Role
-	26, // 32: orla.v1.Token.created:type_name -> google.protobuf.Timestamp
-	33, // [33:33] is the sub-list for method output_type
-	33, // [33:33] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	26, // 15: orla.v1.Function.secrets:type_name -> orla.v1.SecretRef
+	13, // 16: orla.v1.Route.match:type_name -> orla.v1.Match
+	15, // 17: orla.v1.Route.headers:type_name -> orla.v1.HeaderChanges
+	15, // 18: orla.v1.Route.request_headers:type_name -> orla.v1.HeaderChanges
+	17, // 19: orla.v1.Route.proxy:type_name -> orla.v1.Proxy
+	18, // 20: orla.v1.Route.redirect:type_name -> orla.v1.Redirect
+	19, // 21: orla.v1.Route.respond:type_name -> orla.v1.Respond
+	14, // 22: orla.v1.Match.headers:type_name -> orla.v1.Condition
+	14, // 23: orla.v1.Match.query:type_name -> orla.v1.Condition
+	16, // 24: orla.v1.HeaderChanges.set:type_name -> orla.v1.Field
+	16, // 25: orla.v1.HeaderChanges.add:type_name -> orla.v1.Field
+	25, // 26: orla.v1.Proxy.timeout:type_name -> google.protobuf.Duration
+	0,  // 27: orla.v1.Head.kind:type_name -> orla.v1.Kind
+	22, // 28: orla.v1.Head.releases:type_name -> orla.v1.Release
+	27, // 29: orla.v1.Head.changed:type_name -> google.protobuf.Timestamp
+	21, // 30: orla.v1.Head.split:type_name -> orla.v1.Share
+	27, // 31: orla.v1.Release.created:type_name -> google.protobuf.Timestamp
+	5,  // 32: orla.v1.Token.role:type_name -> orla.v1.Role
+	27, // 33: orla.v1.Token.created:type_name -> google.protobuf.Timestamp
+	34, // [34:34] is the sub-list for method output_type
+	34, // [34:34] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_orla_v1_manifest_proto_init() }
@@ -2100,6 +2123,7 @@ func file_orla_v1_manifest_proto_init() {
 	if File_orla_v1_manifest_proto != nil {
 		return
 	}
+	file_orla_v1_secret_proto_init()
 	file_orla_v1_manifest_proto_msgTypes[6].OneofWrappers = []any{
 		(*Route_Function)(nil),
 		(*Route_Site)(nil),
