@@ -21,15 +21,17 @@ type clock struct {
 // at schedules do. A time that has passed means now.
 func (c *clock) at(t time.Duration, do func()) {
 	c.seq++
-	c.queue = append(c.queue, event{at: max(t, c.now), seq: c.seq, do: do})
-	for i := len(c.queue) - 1; i > 0; {
+	e := event{at: max(t, c.now), seq: c.seq, do: do}
+	c.queue = append(c.queue, e)
+	i := len(c.queue) - 1
+	for i > 0 {
 		up := (i - 1) / 2
-		if !c.queue[i].before(c.queue[up]) {
+		if !e.before(c.queue[up]) {
 			break
 		}
-		c.queue[i], c.queue[up] = c.queue[up], c.queue[i]
-		i = up
+		c.queue[i], i = c.queue[up], up
 	}
+	c.queue[i] = e
 }
 
 // run lets everything happen, in order.
@@ -42,22 +44,28 @@ func (c *clock) run() {
 }
 
 func (c *clock) pop() event {
-	first, last := c.queue[0], len(c.queue)-1
-	c.queue[0], c.queue[last] = c.queue[last], event{}
-	c.queue = c.queue[:last]
-	for i := 0; ; {
-		least := i
-		for child := 2*i + 1; child <= 2*i+2 && child < last; child++ {
-			if c.queue[child].before(c.queue[least]) {
-				least = child
-			}
-		}
-		if least == i {
-			return first
-		}
-		c.queue[i], c.queue[least] = c.queue[least], c.queue[i]
-		i = least
+	first, n := c.queue[0], len(c.queue)-1
+	e := c.queue[n]
+	c.queue[n] = event{}
+	if c.queue = c.queue[:n]; n == 0 {
+		return first
 	}
+	i := 0
+	for {
+		least := 2*i + 1
+		if least >= n {
+			break
+		}
+		if right := least + 1; right < n && c.queue[right].before(c.queue[least]) {
+			least = right
+		}
+		if !c.queue[least].before(e) {
+			break
+		}
+		c.queue[i], i = c.queue[least], least
+	}
+	c.queue[i] = e
+	return first
 }
 
 // machine is what computes: cores that take work in the order in which it comes.

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"errors"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -51,13 +52,13 @@ func (s Samples) pick(r *rand.Rand) time.Duration {
 }
 
 // Quantile returns the time that a share q, from 0 to 1, of the samples does not
-// exceed; 0 if there are none.
+// exceed, which is one of them (the nearest rank); 0 if there are none.
 func (s Samples) Quantile(q float64) time.Duration {
 	if len(s) == 0 {
 		return 0
 	}
 	sorted := slices.Sorted(slices.Values(s))
-	return sorted[min(len(sorted)-1, int(q*float64(len(sorted))))]
+	return sorted[max(0, int(math.Ceil(q*float64(len(sorted))))-1)]
 }
 
 var errParams = errors.New("sim: costs must be measured first: a machine has cores, costs are not negative")

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"time"
 
 	"github.com/orla-edge/orla/internal/sim"
@@ -38,7 +39,7 @@ func exit(err error) {
 
 func run(ctx context.Context) error {
 	seed := flag.Uint64("seed", 1, "of the simulation: the same seed and costs print the same figures")
-	changes := flag.Int("changes", 50, "to play in each scenario")
+	changes := flag.Int("changes", 100, "to play in each scenario")
 	edges := flag.Int("edges", 100, "to connect for real")
 	costs := flag.String("costs", "", "file to write the measured costs to; if it exists, they are read from it and nothing is measured")
 	flag.Parse()
@@ -50,6 +51,7 @@ func run(ctx context.Context) error {
 		return err
 	}
 	printCosts(p)
+	debug.SetGCPercent(800) // short lives, and little at a time
 	return plan{p: p, seed: *seed, changes: *changes}.print()
 }
 
