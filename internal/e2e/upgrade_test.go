@@ -240,6 +240,25 @@ func TestUpgradeFails(t *testing.T) {
 			app.change(t, n, "after "+strconv.Itoa(i))
 		})
 	}
+	t.Run("does not serve what is live", func(t *testing.T) {
+		site := t.TempDir()
+		writeTree(t, site, map[string]string{"orla.toml": "name = \"site\"\nhosts = [\"site.example\"]\n[site]\ndir = \"public\"\n", "public/index.html": "hello"})
+		if err := n.deploy(t.Context(), site); err != nil {
+			t.Fatal(err)
+		}
+		blobs := filepath.Join(n.data, "blobs")
+		if err := os.Rename(blobs, blobs+".away"); err != nil {
+			t.Fatal(err)
+		}
+		out, err := n.upgrade(binary)
+		if err == nil || !strings.Contains(out.Error, "does not serve what is live: site") {
+			t.Errorf("upgrade = %+v, %v; want a failure with the app's name\n%s", out, err, n.events())
+		}
+		if err := errors.Join(os.RemoveAll(blobs), os.Rename(blobs+".away", blobs)); err != nil {
+			t.Fatal(err)
+		}
+		app.change(t, n, "after a missing blob")
+	})
 	before := answered.Load()
 	out, err := n.upgrade(binary)
 	if err != nil {
