@@ -20,6 +20,8 @@ type DeployOptions struct {
 	// ExpectLive fails the deploy unless this is the live release's number. Nil
 	// means whatever is live.
 	ExpectLive *uint64
+	// Rollout says what has to be proven of which nodes. Nil means the defaults.
+	Rollout *orlav1.Rollout
 }
 
 // StepUpload is the step that the client does itself.
@@ -36,6 +38,8 @@ type Event struct {
 	Done, Total uint64
 	// Bytes and TotalBytes count an upload's bytes.
 	Bytes, TotalBytes uint64
+	// Node, if not nil, is a node that is a step further; the fields above are empty.
+	Node *orlav1.NodeResult
 }
 
 // Deploy uploads what the node lacks of pkg, makes the release live and returns
@@ -57,6 +61,7 @@ func (c *Client) Deploy(ctx context.Context, pkg *app.Package, o DeployOptions, 
 		Message:    o.Message,
 		DryRun:     o.DryRun,
 		ExpectLive: o.ExpectLive,
+		Rollout:    o.Rollout,
 	}))
 	if err != nil {
 		return nil, c.deployError(pkg, err)
@@ -66,6 +71,9 @@ func (c *Client) Deploy(ctx context.Context, pkg *app.Package, o DeployOptions, 
 		msg := stream.Msg()
 		if msg.GetLive() != nil || msg.GetChecked() != nil {
 			return msg, nil
+		}
+		if n := msg.GetNode(); n != nil {
+			observe(Event{Node: n})
 		}
 		if p := msg.GetProgress(); p != nil {
 			observe(Event{Step: p.GetStep(), Item: p.GetItem(), Done: p.GetDone(), Total: p.GetTotal()})

@@ -143,7 +143,8 @@ func (c *Cluster) open() error {
 		return err
 	}
 	if c.kind.embedded() {
-		if err := claimStore(c.natsPath(), c.kind); err != nil {
+		// What else is wrong with the store keeps the node from changes, not from serving.
+		if err := claimStore(c.natsPath(), c.kind); errors.Is(err, ErrStore) {
 			return err
 		}
 	}
@@ -208,8 +209,8 @@ func (c *Cluster) Close() error {
 // apply is called by one goroutine, one call at a time, and not within NATS: it
 // may take as long as it needs. What changes meanwhile is handed on in one call,
 // of each key the latest entry, and changes that were committed together
-// together. When apply has returned, the state is saved to disk and
-// [Cluster.Wait] returns. An error of apply is logged and changes nothing of
+// together. When apply has returned, [Cluster.Wait] does, and the state is
+// saved to disk. An error of apply is logged and changes nothing of
 // this: what a node cannot take over it refuses entry by entry, keeps what it
 // serves, and records the refusal; the register has moved on all the same.
 // The one exception is an error after ctx has ended.

@@ -19,9 +19,11 @@ import (
 
 // Apply makes this node serve what the register says: it builds what changed
 // beside what is live, then swaps it in. A head that cannot be served is
-// refused: what was live before stays, and the refusal is shown by GetNode. It
-// is the callback of [cluster.Cluster.Run].
+// refused: what was live before stays, the refusal is shown by GetNode, and it is
+// tried again. It is the callback of [cluster.Cluster.Run].
 func (s *Service) Apply(ctx context.Context, u cluster.Update) error {
+	s.applying.Lock()
+	defer s.applying.Unlock()
 	changed, gone, err := s.catalog.apply(u)
 	built := make([]dispatch.Group, len(changed))
 	var g errgroup.Group
@@ -45,24 +47,53 @@ func (s *Service) Apply(ctx context.Context, u cluster.Update) error {
 	if swapErr := s.cfg.Dispatcher.Swap(u.Revision, put, gone); swapErr != nil {
 		err = errors.Join(err, swapErr)
 	}
-	if s.cfg.Changed != nil && len(put) > 0 {
+	if len(put) > 0 {
+		s.hostsChanged(ctx)
+	}
+	if s.cfg.Drain != nil {
+		s.cfg.Drain(s.catalog.drained(s.cfg.Node))
+	}
+	s.send(cluster.Hubs, topicApplied, &orlav1.Applied{Node: s.cfg.Node, Revision: u.Revision, Refusals: s.catalog.listRefusals()})
+	return err
+}
+
+// applied tells the hubs how far this node is.
+func (s *Service) applied() {
+	s.send(cluster.Hubs, topicApplied, &orlav1.Applied{Node: s.cfg.Node, Revision: s.cfg.Register.Applied(), Refusals: s.catalog.listRefusals()})
+}
+
+// hostsChanged tells who wants to know which hosts are served now.
+func (s *Service) hostsChanged(ctx context.Context) {
+	if s.cfg.Changed != nil {
 		s.cfg.Changed(ctx, s.hosts())
 	}
-	return err
 }
 
 // next returns the releases that head asks for, ready to be swapped in; nil if they
 // are live already or are refused.
 func (s *Service) next(ctx context.Context, head *orlav1.Head) dispatch.Group {
-	name := head.GetName()
 	g, err := s.prepare(ctx, head)
-	if err != nil {
-		s.cfg.Logger.Error("release refused; the one before stays live", "app", name, "release", head.GetLive(), "error", err)
-		s.catalog.refuse(name, &orlav1.Refusal{Name: name, Release: head.GetLive(), Reason: err.Error()})
-		return nil
+	if err == nil {
+		s.catalog.refuse(head.GetName(), nil)
+		return g
 	}
-	s.catalog.refuse(name, nil)
-	return g
+	s.refused(head, err)
+	select {
+	case s.lacking <- struct{}{}:
+	default:
+	}
+	return s.fallback(ctx, head)
+}
+
+// refused notes that the node could not take a head over. It is said once.
+func (s *Service) refused(head *orlav1.Head, err error) {
+	name := head.GetName()
+	before := s.catalog.refusal(name)
+	s.catalog.refuse(name, &orlav1.Refusal{Name: name, Release: head.GetLive(), Reason: err.Error()})
+	if before.GetRelease() == head.GetLive() && before.GetReason() == err.Error() {
+		return
+	}
+	s.cfg.Logger.Error("release refused; the one before stays live", "app", name, "release", head.GetLive(), "error", err)
 }
 
 func (s *Service) prepare(ctx context.Context, head *orlav1.Head) (group dispatch.Group, err error) {
@@ -105,6 +136,9 @@ func (s *Service) ready(ctx context.Context, head *orlav1.Head, p dispatch.Part)
 	}
 	m, err := s.manifest(p.Digest)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.complete(m); err != nil {
 		return nil, err
 	}
 	return s.cfg.Dispatcher.Build(ctx, dispatch.Spec{Number: p.Number, Digest: p.Digest, Since: head.GetChanged().AsTime(), Manifest: m})

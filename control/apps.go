@@ -151,7 +151,7 @@ func (s *Service) Rollback(ctx context.Context, req *connect.Request[orlav1.Roll
 	if err != nil {
 		return nil, callError(err)
 	}
-	now, err := s.commit(ctx, move{head: head, revision: revision, manifest: m, digest: digest, before: live.GetHosts(), started: started}, built)
+	now, err := s.commit(ctx, move{head: head, revision: revision, manifest: m, digest: digest, before: live.GetHosts(), started: started, rollout: req.Msg.GetRollout()}, built)
 	if err != nil {
 		return nil, callError(err)
 	}

@@ -14,15 +14,15 @@ import (
 	"github.com/orla-edge/orla/proto/orla/v1/orlav1connect"
 )
 
-// identity is who a call comes from.
-type identity struct {
+// principal is who a call comes from.
+type principal struct {
 	name string
 	role orlav1.Role
 	apps []string // what a deployer may change
 }
 
 // mayChange reports whether the caller may change the app or route set.
-func (id identity) mayChange(name string) bool {
+func (id principal) mayChange(name string) bool {
 	return id.role == orlav1.Role_ROLE_ADMIN ||
 		id.role == orlav1.Role_ROLE_DEPLOYER && slices.Contains(id.apps, name)
 }
@@ -36,7 +36,8 @@ func required(procedure string) orlav1.Role {
 		orlav1connect.ControlServiceGetAppProcedure,
 		orlav1connect.ControlServiceListRoutesProcedure,
 		orlav1connect.ControlServiceExplainRouteProcedure,
-		orlav1connect.ControlServiceTailLogsProcedure:
+		orlav1connect.ControlServiceTailLogsProcedure,
+		orlav1connect.ControlServiceListNodesProcedure:
 		return orlav1.Role_ROLE_VIEWER
 	case orlav1connect.ControlServiceFindMissingBlobsProcedure,
 		orlav1connect.ControlServiceUploadBlobsProcedure,
@@ -49,11 +50,22 @@ func required(procedure string) orlav1.Role {
 	}
 }
 
+// Changes reports whether a procedure needs a hub: it changes something, or tells what
+// only hubs know.
+func Changes(procedure string) bool {
+	switch procedure {
+	case orlav1connect.ControlServiceListNodesProcedure:
+		return true
+	default:
+		return required(procedure) > orlav1.Role_ROLE_VIEWER
+	}
+}
+
 type identityKey struct{}
 
 // caller returns who the call comes from; the authoriser has put it there.
-func caller(ctx context.Context) identity {
-	id, _ := ctx.Value(identityKey{}).(identity)
+func caller(ctx context.Context) principal {
+	id, _ := ctx.Value(identityKey{}).(principal)
 	return id
 }
 

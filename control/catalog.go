@@ -2,6 +2,7 @@ package control
 
 import (
 	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"slices"
 	"strings"
@@ -19,10 +20,17 @@ const (
 	headPrefix  = "head."
 	hostPrefix  = "host."
 	tokenPrefix = "token."
+	nodePrefix  = "node."
 )
 
 func headKey(name string) string { return headPrefix + name }
 func tokenKey(id string) string  { return tokenPrefix + id }
+
+// nodeKey is that of what is asked of a node. Node names may have any character.
+func nodeKey(name string) string { return nodePrefix + hex.EncodeToString([]byte(name)) }
+
+// drainedValue of a node's key asks it to send its clients elsewhere.
+const drainedValue = "drained"
 
 func hostKey(pattern string) string {
 	if pattern == "*" {
@@ -46,8 +54,9 @@ type catalog struct {
 	mu       sync.RWMutex // guards all below
 	heads    map[string]versioned[*orlav1.Head]
 	tokens   map[string]*orlav1.Token // by id
-	callers  map[[sha256.Size]byte]identity
+	callers  map[[sha256.Size]byte]principal
 	refusals map[string]*orlav1.Refusal
+	asked    map[string]string // of nodes, by key
 
 	admin [sha256.Size]byte
 }
@@ -55,7 +64,7 @@ type catalog struct {
 func newCatalog(adminToken string) *catalog {
 	c := &catalog{
 		heads: map[string]versioned[*orlav1.Head]{}, tokens: map[string]*orlav1.Token{},
-		refusals: map[string]*orlav1.Refusal{}, admin: hashSecret(adminToken),
+		refusals: map[string]*orlav1.Refusal{}, asked: map[string]string{}, admin: hashSecret(adminToken),
 	}
 	c.indexLocked()
 	return c
@@ -73,6 +82,7 @@ func (c *catalog) apply(u cluster.Update) (changed []*orlav1.Head, gone []string
 			missing[name] = true
 		}
 		clear(c.tokens)
+		clear(c.asked)
 	}
 	var broken []string
 	for _, e := range u.Entries {
@@ -95,6 +105,10 @@ func (c *catalog) apply(u cluster.Update) (changed []*orlav1.Head, gone []string
 			if !c.applyTokenLocked(strings.TrimPrefix(e.Key, tokenPrefix), e.Value) {
 				broken = append(broken, e.Key)
 			}
+		case strings.HasPrefix(e.Key, nodePrefix) && e.Value == nil:
+			delete(c.asked, e.Key)
+		case strings.HasPrefix(e.Key, nodePrefix):
+			c.asked[e.Key] = string(e.Value)
 		}
 	}
 	for name := range missing {
@@ -122,20 +136,27 @@ func (c *catalog) applyTokenLocked(id string, value []byte) bool {
 }
 
 func (c *catalog) indexLocked() {
-	c.callers = map[[sha256.Size]byte]identity{c.admin: {name: "admin", role: orlav1.Role_ROLE_ADMIN}}
+	c.callers = map[[sha256.Size]byte]principal{c.admin: {name: "admin", role: orlav1.Role_ROLE_ADMIN}}
 	for _, t := range c.tokens {
 		if len(t.GetHash()) == sha256.Size {
-			c.callers[[sha256.Size]byte(t.GetHash())] = identity{name: t.GetName(), role: t.GetRole(), apps: t.GetApps()}
+			c.callers[[sha256.Size]byte(t.GetHash())] = principal{name: t.GetName(), role: t.GetRole(), apps: t.GetApps()}
 		}
 	}
 }
 
 // identity returns who shows this secret.
-func (c *catalog) identity(secret string) (identity, bool) {
+func (c *catalog) identity(secret string) (principal, bool) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	id, ok := c.callers[hashSecret(secret)]
 	return id, ok
+}
+
+// drained reports whether a node shall send its clients elsewhere.
+func (c *catalog) drained(node string) bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.asked[nodeKey(node)] == drainedValue
 }
 
 // head returns a head and the revision of its key; nil if there is none.

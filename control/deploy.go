@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"connectrpc.com/connect"
@@ -134,6 +135,7 @@ type deploy struct {
 	held    []func() // let go of what was compiled for the release
 	step    string   // last told, at
 	told    time.Time
+	sending sync.Mutex // one message at a time
 }
 
 // progressEvery is how often a step that goes on is told of.
@@ -265,7 +267,7 @@ func (d *deploy) plan(m *orlav1.Manifest) (move, error) {
 	if problems != nil {
 		return move{}, problems
 	}
-	return move{head: head, revision: revision, manifest: m, before: live.GetHosts(), started: d.started}, nil
+	return move{head: head, revision: revision, manifest: m, before: live.GetHosts(), started: d.started, rollout: d.req.GetRollout(), tell: d.tell}, nil
 }
 
 // complete adds what the node makes of a client's manifest: the variants of the
@@ -329,7 +331,16 @@ func (d *deploy) progress(step string, done, total uint64, item string) {
 	_ = d.send(&orlav1.DeployResponse{Event: &orlav1.DeployResponse_Progress{Progress: &orlav1.Progress{Step: step, Done: done, Total: total, Item: item}}})
 }
 
-func (d *deploy) send(r *orlav1.DeployResponse) error { return d.stream.Send(r) }
+// tell tells the client how far a node is. It is called from any goroutine.
+func (d *deploy) tell(n *orlav1.NodeResult) {
+	_ = d.send(&orlav1.DeployResponse{Event: &orlav1.DeployResponse_Node{Node: n}})
+}
+
+func (d *deploy) send(r *orlav1.DeployResponse) error {
+	d.sending.Lock()
+	defer d.sending.Unlock()
+	return d.stream.Send(r)
+}
 
 // nextNumber returns the number of a head's next release.
 func nextNumber(h *orlav1.Head) uint64 {

@@ -15,6 +15,7 @@ import (
 	"github.com/orla-edge/orla/cluster"
 	"github.com/orla-edge/orla/dispatch"
 	"github.com/orla-edge/orla/modules"
+	"github.com/orla-edge/orla/modules/peer"
 	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
 	"github.com/orla-edge/orla/proto/orla/v1/orlav1connect"
 	"github.com/orla-edge/orla/runtime"
@@ -53,7 +54,7 @@ func newPlane(t *testing.T) *plane {
 	d := dispatch.New(dispatch.Config{Node: "n1", Blobs: blobs, Engine: engine})
 	s := New(Config{
 		Node: "n1", Version: "test", URLs: []string{"http://localhost:8080"}, AdminToken: adminSecret, Register: register,
-		Blobs: blobs, Dispatcher: d, Compressor: site.NewCompressor(blobs), Tail: telemetry.NewTail(telemetry.TailConfig{}), Logger: discard(),
+		Blobs: blobs, Fetcher: peer.New(peer.Config{Blobs: blobs}), Dispatcher: d, Compressor: site.NewCompressor(blobs), Tail: telemetry.NewTail(telemetry.TailConfig{}), Logger: discard(),
 	})
 	ctx, stop := context.WithCancel(context.Background())
 	first := make(chan struct{})

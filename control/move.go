@@ -1,6 +1,7 @@
 package control
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -31,6 +32,8 @@ type move struct {
 	digest   modules.Digest
 	before   []string // hosts that the live release owns
 	started  time.Time
+	rollout  *orlav1.Rollout
+	tell     func(*orlav1.NodeResult) // hears how far the nodes are; nil: nobody does
 }
 
 // current reads a head from the register. A head that does not exist is nil, at
@@ -128,10 +131,22 @@ func hostTaken(pattern, owner string) string {
 	return fmt.Sprintf("host %q is already served by %q; remove it there or choose another", pattern, owner)
 }
 
-// commit moves the head with the host claims that go with it, waits until this
-// node serves it, and reports. built is the release prepared for it.
+// commit takes a change to all nodes: it has them get the release ready, moves the
+// head with the host claims that go with it, waits until they serve it, and reports.
+// built is the release prepared for it. An error means that nothing has changed, but
+// for one that wraps [cluster.ErrUncertain]. Live.Unproven says what is wrong after.
 func (s *Service) commit(ctx context.Context, mv move, built *dispatch.Release) (*orlav1.Live, error) {
+	s.staged.put(built)
+	defer func() { // if the activation did not take it
+		if r := s.staged.take(built.Name, built.Number, built.Digest); r != nil {
+			s.cfg.Dispatcher.Discard(r)
+		}
+	}()
 	name := mv.head.GetName()
+	value, err := encode(mv.head)
+	if err != nil {
+		return nil, err
+	}
 	changes, problems, err := s.claims(ctx, name, mv.before, mv.manifest.GetHosts())
 	if err != nil {
 		return nil, err
@@ -139,35 +154,100 @@ func (s *Service) commit(ctx context.Context, mv move, built *dispatch.Release) 
 	if problems != nil {
 		return nil, problems
 	}
-	value, err := encode(mv.head)
+	r := s.newRollout(ctx, mv.head, mv.rollout, mv.tell)
+	defer r.end()
+	encoded, err := s.cfg.Blobs.Read(mv.digest, maxMessageBytes)
 	if err != nil {
+		return nil, fmt.Errorf("read manifest: %w", err)
+	}
+	if err := r.stage(built, encoded, mv.head.GetChanged()); err != nil {
 		return nil, err
 	}
-	s.staged.put(built)
-	defer func() { // if the activation did not take it
-		if r := s.staged.take(built.Name, built.Number, built.Digest); r != nil {
-			s.cfg.Dispatcher.Discard(r)
-		}
-	}()
+	revert, err := r.try(ctx, built)
+	if err != nil {
+		r.unstage()
+		return nil, err
+	}
+	defer revert()
 	moved := time.Now()
-	revision, err := s.cfg.Register.Commit(ctx, append(changes, cluster.Change{Key: headKey(name), Value: value, Expect: mv.revision})...)
-	if errors.Is(err, cluster.ErrConflict) {
-		return nil, s.conflict(ctx, name, err)
-	}
+	revision, err := s.move(ctx, append(changes, cluster.Change{Key: headKey(name), Value: value, Expect: mv.revision}))
 	if err != nil {
+		r.unstage()
+		if errors.Is(err, cluster.ErrConflict) {
+			return nil, s.conflict(ctx, name, err)
+		}
 		return nil, err
 	}
+	r.moved(revision, moved)
+	live, err := s.report(ctx, mv, r, revision, moved)
+	if err == nil {
+		live.TotalMs = milliseconds(time.Since(mv.started))
+	}
+	return live, err
+}
+
+// report waits for this node and the others, and says what they have made of a move.
+func (s *Service) report(ctx context.Context, mv move, r *rollout, revision uint64, moved time.Time) (*orlav1.Live, error) {
+	name, number := mv.head.GetName(), mv.head.GetLive()
 	if err := s.cfg.Register.Wait(ctx, revision); err != nil {
-		return nil, fmt.Errorf("release %d of %q is accepted at revision %d, but this node has not confirmed it: %w", mv.head.GetLive(), name, revision, err)
+		return nil, fmt.Errorf("release %d of %q is accepted at revision %d, but this node has not confirmed it: %w", number, name, revision, err)
 	}
-	if r := s.catalog.refusal(name); r != nil && r.GetRelease() == mv.head.GetLive() {
-		return nil, fmt.Errorf("node %s refused release %d of %q: %s", s.cfg.Node, r.GetRelease(), name, r.GetReason())
+	live := &orlav1.Live{
+		Node: s.cfg.Node, Name: name, Release: number, Digest: mv.digest.String(), Revision: revision,
+		SwapMs: milliseconds(time.Since(moved)),
+		Urls:   s.urls(mv.manifest.GetHosts()), Summary: release.Summary(mv.manifest),
 	}
-	return &orlav1.Live{
-		Node: s.cfg.Node, Name: name, Release: mv.head.GetLive(), Digest: mv.digest.String(), Revision: revision,
-		SwapMs: milliseconds(time.Since(moved)), TotalMs: milliseconds(time.Since(mv.started)),
-		Urls: s.urls(mv.manifest.GetHosts()), Summary: release.Summary(mv.manifest),
-	}, nil
+	own := &orlav1.NodeResult{Node: s.cfg.Node, State: orlav1.NodeState_NODE_STATE_LIVE, Revision: revision, Ms: live.GetSwapMs()}
+	if refusal := s.catalog.refusal(name); refusal != nil && refusal.GetRelease() == number {
+		own.State, own.Reason = orlav1.NodeState_NODE_STATE_REFUSED, refusal.GetReason()
+		live.Unproven = fmt.Sprintf("node %s: %s", s.cfg.Node, refusal.GetReason())
+	}
+	if mv.tell != nil {
+		mv.tell(own)
+	}
+	live.Unproven = strings.TrimSpace(live.GetUnproven() + "\n" + r.prove())
+	live.Nodes = r.results(own)
+	return live, nil
+}
+
+const (
+	// settleFor is how long the outcome of a change is looked for that got no answer: a
+	// new leader is found in less.
+	settleFor   = 20 * time.Second
+	settleEvery = 100 * time.Millisecond
+)
+
+// move commits changes, of which the last is a head's. If the register does not answer,
+// it looks whether they were made, and makes them if not.
+func (s *Service) move(ctx context.Context, changes []cluster.Change) (uint64, error) {
+	revision, err := s.cfg.Register.Commit(ctx, changes...)
+	if !errors.Is(err, cluster.ErrUncertain) {
+		return revision, err
+	}
+	s.cfg.Logger.Warn("no answer from the register; looking whether the change was made", "error", err)
+	ctx, cancel := context.WithTimeoutCause(ctx, settleFor, err)
+	defer cancel()
+	head := changes[len(changes)-1]
+	for {
+		e, readErr := s.cfg.Register.Get(ctx, head.Key)
+		switch {
+		case readErr == nil && bytes.Equal(e.Value, head.Value):
+			return e.Revision, nil
+		case readErr == nil && e.Revision == head.Expect, errors.Is(readErr, cluster.ErrNotFound) && head.Expect == 0:
+			// It may still arrive, and then this one conflicts, and is looked for again.
+			revision, commitErr := s.cfg.Register.Commit(ctx, changes...)
+			if commitErr == nil {
+				return revision, nil
+			}
+		case readErr == nil:
+			return 0, cluster.ErrConflict
+		}
+		select {
+		case <-ctx.Done():
+			return 0, err
+		case <-time.After(settleEvery):
+		}
+	}
 }
 
 // conflict is the error of the one who came second: it names who came first.

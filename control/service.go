@@ -5,6 +5,7 @@ package control
 
 import (
 	"context"
+	"crypto/rand"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -16,6 +17,7 @@ import (
 	"github.com/orla-edge/orla/cluster"
 	"github.com/orla-edge/orla/dispatch"
 	"github.com/orla-edge/orla/modules"
+	"github.com/orla-edge/orla/modules/peer"
 	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
 	"github.com/orla-edge/orla/proto/orla/v1/orlav1connect"
 	"github.com/orla-edge/orla/site"
@@ -37,6 +39,15 @@ type Config struct {
 	// Compressor makes the precompressed variants of site files.
 	Compressor *site.Compressor
 	Tail       *telemetry.Tail
+	// Fetcher gets content that other nodes have.
+	Fetcher *peer.Fetcher
+	// Peer is the URL at which other nodes fetch content from this one; empty: none.
+	Peer string
+	// Phase says how the node is: "starting", "serving" …; nil: it serves.
+	Phase func() string
+	// Drain is called with whether the node shall send its clients elsewhere; nil means
+	// that it cannot.
+	Drain func(bool)
 	// Changed is called with the host patterns now served after they may have
 	// changed; nil means that nobody wants to know.
 	Changed func(ctx context.Context, hosts []string)
@@ -50,6 +61,14 @@ type Service struct {
 	catalog *catalog
 	staged  staged
 
+	incarnation string
+	members     members
+	stagings    stagings
+	background  sync.WaitGroup // what was started on behalf of messages
+	applying    sync.Mutex     // one change of the table at a time, from its reading to its swap
+	lacking     chan struct{}  // holds a token when a head was refused
+	moved       chan struct{}  // holds a token when the node should introduce itself
+
 	stopped chan struct{} // closed by Stop
 	stop    sync.Once     // closes stopped
 }
@@ -59,7 +78,10 @@ var _ orlav1connect.ControlServiceHandler = (*Service)(nil)
 // New returns the service. Call [Service.Apply] with what the register says, and
 // serve [Service.Handler].
 func New(cfg Config) *Service {
-	return &Service{cfg: cfg, started: time.Now(), catalog: newCatalog(cfg.AdminToken), stopped: make(chan struct{})}
+	return &Service{
+		cfg: cfg, started: time.Now(), catalog: newCatalog(cfg.AdminToken), stopped: make(chan struct{}),
+		incarnation: rand.Text(), lacking: make(chan struct{}, 1), moved: make(chan struct{}, 1),
+	}
 }
 
 // Stop ends the calls that would go on as long as their clients like, so that

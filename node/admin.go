@@ -12,7 +12,7 @@ import (
 // adminServer serves the API, the health checks and the metrics.
 func (n *Node) adminServer() (*server.Server, error) {
 	mux := http.NewServeMux()
-	mux.Handle(n.control.Handler())
+	mux.Handle(n.api())
 	mux.Handle("GET /metrics", n.telemetry.MetricsHandler())
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, health{Status: "ok"}) })
 	mux.HandleFunc("GET /healthz", n.healthz)

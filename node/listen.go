@@ -41,6 +41,13 @@ func (n *Node) listen(ctx context.Context) (err error) {
 	if len(admin) > 1 {
 		return errors.New("the service manager passes several sockets for the admin listener, which has one: leave one ListenStream= of that name in its unit")
 	}
+	if n.peered() {
+		lns, err := n.inheritOrOpen(ctx, "peer", n.cfg.Cluster.Peer)
+		if err != nil {
+			return err
+		}
+		l.peer = lns[0]
+	}
 	if err := n.cfg.Upgrade.Inherited.Unclaimed(); err != nil {
 		return err
 	}

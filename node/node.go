@@ -21,6 +21,7 @@ import (
 	"github.com/orla-edge/orla/control"
 	"github.com/orla-edge/orla/dispatch"
 	"github.com/orla-edge/orla/modules"
+	"github.com/orla-edge/orla/modules/peer"
 	"github.com/orla-edge/orla/node/handover"
 	"github.com/orla-edge/orla/proxy"
 	"github.com/orla-edge/orla/runtime"
@@ -63,6 +64,8 @@ type Config struct {
 	// FunctionInstances bounds the instances of all functions together. Zero means
 	// 20,000.
 	FunctionInstances int
+	// Cluster says how the node finds others; zero: it is alone.
+	Cluster Cluster
 	// DrainDelay is how long a stopping node still accepts connections after
 	// /readyz has turned false, for load balancers to notice. Zero means none.
 	DrainDelay time.Duration
@@ -89,7 +92,9 @@ type Node struct {
 	telemetry *telemetry.Telemetry
 	log       *slog.Logger
 
+	member    member
 	listeners listeners
+	fetcher   *peer.Fetcher
 	blobs     *modules.Dir
 	engine    *runtime.Engine
 	upstreams *proxy.Pool
@@ -154,8 +159,12 @@ func (n *Node) open(ctx context.Context) (err error) {
 	if err := n.takeDirectory(ctx); err != nil {
 		return err
 	}
+	if n.member, err = n.cfg.Cluster.member(n.cfg.Name); err != nil {
+		return err
+	}
 	if n.register, err = cluster.New(cluster.Config{
 		Dir: n.cfg.Data, Node: n.cfg.Name, Logger: n.log, Meter: n.telemetry.MeterProvider(),
+		Topology: n.member.topology, Beat: func() []byte { return n.control.Beat() },
 	}); err != nil {
 		return err
 	}
@@ -189,17 +198,18 @@ func (n *Node) open(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	return n.openControl()
+	return n.openControl(ctx)
 }
 
-func (n *Node) openControl() error {
+func (n *Node) openControl(ctx context.Context) error {
+	n.fetcher = n.newFetcher()
 	secret, err := adminToken(n.cfg.Data)
 	if err != nil {
 		return err
 	}
 	n.control = control.New(control.Config{
-		Node: n.cfg.Name, Version: n.cfg.Version, URLs: n.listeners.urls(), AdminToken: secret,
-		Register: n.register, Blobs: n.blobs, Dispatcher: n.dispatch, Compressor: site.NewCompressor(n.blobs),
+		Node: n.cfg.Name, Version: n.cfg.Version, URLs: n.urls(ctx), AdminToken: secret,
+		Register: n.register, Blobs: n.blobs, Fetcher: n.fetcher, Peer: n.peerURL(ctx), Phase: n.phaseName, Drain: n.setDrained, Dispatcher: n.dispatch, Compressor: site.NewCompressor(n.blobs),
 		Tail: n.telemetry.Tail(), Changed: n.hostsChanged, Logger: n.log,
 	})
 	return writeAdminAddr(n.cfg.Data, n.listeners.adminURL())
@@ -236,6 +246,10 @@ func (n *Node) run(ctx context.Context) error {
 	start(below, "register", func(ctx context.Context) error { return n.register.Run(ctx, n.apply) })
 	if n.certs != nil {
 		start(below, "certificates", n.certs.Run)
+	}
+	start(below, "cluster", n.control.Run)
+	if n.listeners.peer != nil {
+		start(below, "peer listener", n.servePeers)
 	}
 	start(below, "collect blobs", n.collect)
 	start(below, "clean compiled code", n.cleanCode)
@@ -368,10 +382,11 @@ func (n *Node) close() error {
 type listeners struct {
 	http, https []net.Listener
 	admin       net.Listener
+	peer        net.Listener // nil: none
 }
 
 func (l listeners) close() {
-	for _, ln := range append(append([]net.Listener{l.admin}, l.http...), l.https...) {
+	for _, ln := range append(append([]net.Listener{l.admin, l.peer}, l.http...), l.https...) {
 		if ln != nil {
 			_ = ln.Close() // closed already after a drain
 		}

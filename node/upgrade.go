@@ -209,5 +209,8 @@ func (l listeners) sockets(cfg Config) []handover.Socket {
 	for _, ln := range l.https {
 		out = append(out, handover.Socket{Name: "https", Address: cfg.HTTPS, Listener: ln})
 	}
+	if l.peer != nil {
+		out = append(out, handover.Socket{Name: "peer", Address: cfg.Cluster.Peer, Listener: l.peer})
+	}
 	return append(out, handover.Socket{Name: "admin", Address: cfg.Admin, Listener: l.admin})
 }

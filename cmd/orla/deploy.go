@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -30,6 +31,7 @@ lacks, and make it live at once. A node that finds anything wrong changes nothin
 	hosts := cmd.Flags().StringArray("host", nil, "`host` that the app owns, in place of those in orla.toml; may be repeated")
 	message := cmd.Flags().StringP("message", "m", "", "`text` for the history")
 	dryRun := cmd.Flags().Bool("dry-run", false, "upload and validate all of it, change nothing")
+	roll := addRollout(cmd)
 	noBuild := cmd.Flags().Bool("no-build", false, "do not run the build command of orla.toml")
 	var asJSON bool
 	jsonFlag(cmd, &asJSON)
@@ -44,7 +46,7 @@ lacks, and make it live at once. A node that finds anything wrong changes nothin
 		if err != nil {
 			return c.notDeployed(err)
 		}
-		return c.deploy(cmd.Context(), n, pkg, client.DeployOptions{Message: *message, DryRun: *dryRun}, asJSON)
+		return c.deploy(cmd.Context(), n, pkg, client.DeployOptions{Message: *message, DryRun: *dryRun, Rollout: roll.message()}, asJSON)
 	}
 	return cmd
 }
@@ -90,7 +92,7 @@ func (c *console) checked(pkg *app.Package, r *orlav1.Checked, asJSON bool) erro
 // rollback.
 func (c *console) live(l *orlav1.Live, from uint64, asJSON bool) error {
 	if asJSON {
-		return c.json(liveOf(l, from))
+		return errors.Join(c.json(liveOf(l, from)), c.proven(l, asJSON))
 	}
 	what := fmt.Sprintf("%s is live: release %d", l.GetName(), l.GetRelease())
 	switch {
@@ -111,7 +113,7 @@ func (c *console) live(l *orlav1.Live, from uint64, asJSON bool) error {
 			return err
 		}
 	}
-	return nil
+	return c.proven(l, asJSON)
 }
 
 func rollbackCommand(c *console) *cobra.Command {
@@ -128,10 +130,11 @@ that number. All of it goes back: files, functions and routes.`,
 func (c *console) goBack(cmd *cobra.Command, kind orlav1.Kind) *cobra.Command {
 	n := c.nodeFlags(cmd)
 	cmd.ValidArgsFunction = n.completeNames
+	roll := addRollout(cmd)
 	var asJSON bool
 	jsonFlag(cmd, &asJSON)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		req := &orlav1.RollbackRequest{Name: args[0], Kind: kind}
+		req := &orlav1.RollbackRequest{Name: args[0], Kind: kind, Rollout: roll.message()}
 		if len(args) > 1 {
 			number, err := strconv.ParseUint(args[1], 10, 64)
 			if err != nil || number == 0 {

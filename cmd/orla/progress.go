@@ -56,6 +56,10 @@ func (p *progress) line(text string) {
 
 // deploy shows an event of a deploy.
 func (p *progress) deploy(e client.Event) {
+	if e.Node != nil {
+		p.node(e.Node)
+		return
+	}
 	if e.Step == client.StepUpload {
 		p.show(e.Step, e.Bytes, e.TotalBytes, e.Item, true)
 		return

@@ -72,6 +72,7 @@ func routesPush(c *console) *cobra.Command {
 	n := c.nodeFlags(cmd)
 	message := cmd.Flags().StringP("message", "m", "", "`text` for the history")
 	dryRun := cmd.Flags().Bool("dry-run", false, "validate all of it, change nothing")
+	roll := addRollout(cmd)
 	var asJSON bool
 	jsonFlag(cmd, &asJSON)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -79,7 +80,7 @@ func routesPush(c *console) *cobra.Command {
 		if err != nil {
 			return c.notDeployed(err)
 		}
-		return c.deploy(cmd.Context(), n, pkg, client.DeployOptions{Message: *message, DryRun: *dryRun}, asJSON)
+		return c.deploy(cmd.Context(), n, pkg, client.DeployOptions{Message: *message, DryRun: *dryRun, Rollout: roll.message()}, asJSON)
 	}
 	return cmd
 }

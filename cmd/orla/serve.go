@@ -30,7 +30,11 @@ a request. Sockets that systemd passes are used: FileDescriptorName=http, https
 or admin.`,
 		Example: `  orla serve
   orla serve --http :80 --https :443 --data /var/lib/orla
-  orla serve --config orla-node.toml --log-format json`,
+  orla serve --config orla-node.toml --log-format json
+
+  # three hubs that keep the register together, and an edge
+  orla serve --cluster edge --cluster-listen :6222 --join 10.0.0.1:6222 --cluster-secret-file F
+  orla serve --cluster edge --join 10.0.0.1:6222 --cluster-secret-file F`,
 		Args: exact(),
 	}
 	config := cmd.Flags().String("config", "", "`file` with settings: orla-node.toml")
@@ -76,6 +80,20 @@ func (c *console) serve(ctx context.Context, s settings.Serve, up node.Upgrade) 
 		HTTP: s.HTTP, HTTPS: s.HTTPS, Admin: s.Admin, Data: s.Data, Name: s.Node, TLS: s.TLS,
 		LogFormat: s.LogFormat, LogLevel: s.LogLevel, Output: c.err, Version: buildVersion(), CompileCommand: command,
 		FunctionMemory: s.FunctionMemory, FunctionInstances: s.FunctionInstances,
-		Upgrade: up,
+		Upgrade: up, Cluster: clusterConfig(s.Cluster),
 	})
+}
+
+func clusterConfig(c settings.Cluster) node.Cluster {
+	out := node.Cluster{
+		Name: c.Name, Listen: c.Listen, Advertise: c.Advertise, Join: c.Join, SecretFile: c.SecretFile,
+		Peer: c.Peer, PeerAdvertise: c.PeerAdvertise,
+	}
+	if c.NATS != "" {
+		out.NATS = &node.NATS{
+			URL: c.NATS, Creds: c.NATSCreds, Nkey: c.NATSNkey, CA: c.NATSCA, Cert: c.NATSCert, Key: c.NATSKey,
+			Domain: c.NATSDomain, Replicas: c.NATSReplicas,
+		}
+	}
+	return out
 }

@@ -49,10 +49,14 @@ type liveShape struct {
 	Unchanged bool         `json:"unchanged"`
 	URLs      []string     `json:"urls"`
 	Summary   summaryShape `json:"summary"`
+	// In a cluster: what every node has made of it.
+	Nodes    []nodeResultShape `json:"nodes,omitempty"`
+	Unproven string            `json:"unproven,omitempty"`
 }
 
 func liveOf(l *orlav1.Live, from uint64) liveShape {
 	return liveShape{
+		Nodes: shapes(l.GetNodes(), nodeResultOf), Unproven: l.GetUnproven(),
 		Name: l.GetName(), Release: l.GetRelease(), From: from, Digest: l.GetDigest(), Revision: l.GetRevision(), Node: l.GetNode(),
 		SwapMs: l.GetSwapMs(), TotalMs: l.GetTotalMs(), Unchanged: l.GetUnchanged(), URLs: orEmpty(l.GetUrls()), Summary: summaryOf(l.GetSummary()),
 	}

@@ -48,10 +48,10 @@ var allowed = map[string][]string{
 	"dispatch":                    {"release", "runtime", "site", "proxy", "router", "telemetry", "modules", "proto/..."},
 	"identity":                    {},
 	"client":                      {"app", "release", "modules", "proto/..."},
-	"control":                     {"cluster", "dispatch", "release", "runtime", "site", "router", "telemetry", "modules", "proto/..."},
+	"control":                     {"cluster", "dispatch", "identity", "modules/peer", "release", "runtime", "site", "router", "telemetry", "modules", "proto/..."},
 	"node/handover":               {},
-	"node":                        {"node/handover", "certs", "cluster", "control", "dispatch", "modules/...", "proto/...", "proxy", "release", "router", "runtime", "server", "site", "telemetry"},
-	"cmd/orla":                    {"cmd/orla/...", "app/...", "release", "client", "node", "node/handover", "runtime", "runtime/compile", "runtime/memory", "telemetry", "proto/..."},
+	"node":                        {"identity", "modules/peer", "node/handover", "certs", "cluster", "control", "dispatch", "modules/...", "proto/...", "proxy", "release", "router", "runtime", "server", "site", "telemetry"},
+	"cmd/orla":                    {"cmd/orla/...", "identity", "app/...", "release", "client", "node", "node/handover", "runtime", "runtime/compile", "runtime/memory", "telemetry", "proto/..."},
 }
 
 // owners lists the outside modules that belong to one package; packages below

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math"
 	"net"
 	"os"
@@ -52,6 +53,10 @@ const (
 
 // Table returns all settings in the order in which help shows them.
 func Table() []Setting {
+	return append(nodeTable(), clusterTable()...)
+}
+
+func nodeTable() []Setting {
 	return []Setting{
 		{Flag: "http", Default: ":8080", Usage: "`address` of the HTTP listener, or off; the variable PORT sets its port", check: publicAddress},
 		{Flag: "https", Default: ":8443", Usage: "`address` of the HTTPS listener (HTTP/1.1 and 2), or off", check: publicAddress},
@@ -75,6 +80,8 @@ type Serve struct {
 	// FunctionMemory is a number of bytes; zero means half of the machine's.
 	FunctionMemory    int64
 	FunctionInstances int
+
+	Cluster
 }
 
 // file is orla-node.toml.
@@ -91,7 +98,24 @@ type file struct {
 	FunctionMemory    string `toml:"function_memory" example:"\"8GiB\""`
 	FunctionInstances *int   `toml:"function_instances" example:"20000"`
 
-	_ struct{} `later:"cluster,cluster_listen,join,cluster_secret_file,nats,nats_creds,peer,acme_email,acme_directory,acme_ca_root"`
+	Cluster           string   `toml:"cluster" example:"\"edge\""`
+	ClusterListen     string   `toml:"cluster_listen" example:"\":6222\""`
+	ClusterAdvertise  string   `toml:"cluster_advertise" example:"\"fra1.example.com:6222\""`
+	Join              []string `toml:"join" example:"[\"10.0.0.1:6222\"]"`
+	ClusterSecretFile string   `toml:"cluster_secret_file" example:"\"/etc/orla/cluster.secret\""`
+	Peer              string   `toml:"peer" example:"\":7071\""`
+	PeerAdvertise     string   `toml:"peer_advertise" example:"\"fra1.example.com:7071\""`
+	BlobStore         string   `toml:"blob_store" example:"\"s3://blobs/orla?endpoint=s3.example.com\""`
+	NATS              string   `toml:"nats" example:"\"tls://nats.example.com:4222\""`
+	NATSCreds         string   `toml:"nats_creds" example:"\"/etc/orla/nats.creds\""`
+	NATSNkey          string   `toml:"nats_nkey" example:"\"/etc/orla/nats.nk\""`
+	NATSCA            string   `toml:"nats_ca" example:"\"/etc/orla/nats-ca.pem\""`
+	NATSCert          string   `toml:"nats_cert" example:"\"/etc/orla/nats.pem\""`
+	NATSKey           string   `toml:"nats_key" example:"\"/etc/orla/nats.key\""`
+	NATSDomain        string   `toml:"nats_domain" example:"\"hub\""`
+	NATSReplicas      *int     `toml:"nats_replicas" example:"3"`
+
+	_ struct{} `later:"acme_email,acme_directory,acme_ca_root"`
 }
 
 func (f *file) values() map[string]string {
@@ -99,11 +123,13 @@ func (f *file) values() map[string]string {
 	if f.FunctionInstances != nil {
 		instances = strconv.Itoa(*f.FunctionInstances)
 	}
-	return map[string]string{
+	values := map[string]string{
 		"http": f.HTTP, "https": f.HTTPS, "admin": f.Admin, "data": f.Data, "node": f.Node,
 		"tls": f.TLS, "log-format": f.LogFormat, "log-level": f.LogLevel,
 		"function-memory": f.FunctionMemory, "function-instances": instances,
 	}
+	maps.Copy(values, f.clusterValues())
+	return values
 }
 
 // ValueError is a value of a flag or variable that cannot be meant.
@@ -223,8 +249,10 @@ func decode(doc *document.Document, dir string) (map[string]string, error) {
 		}
 	}
 	problems.Sort()
-	if d := values["data"]; d != "" && !filepath.IsAbs(d) {
-		values["data"] = filepath.Join(dir, d)
+	for _, name := range append([]string{"data"}, clusterPaths...) {
+		if d := values[name]; d != "" && !filepath.IsAbs(d) {
+			values[name] = filepath.Join(dir, d)
+		}
 	}
 	return values, problems.Err()
 }
@@ -250,7 +278,8 @@ func serve(got map[string]string) (Serve, error) {
 	if s.FunctionInstances, err = strconv.Atoi(got["function-instances"]); err != nil {
 		return Serve{}, fmt.Errorf("read number of instances: %w", err)
 	}
-	return s, nil
+	s.Cluster, err = clusterOf(got)
+	return s, err
 }
 
 // DefaultData returns where a node keeps its data if nobody says: where other

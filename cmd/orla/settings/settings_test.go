@@ -58,6 +58,9 @@ func TestPrecedence(t *testing.T) {
 		{"ceilings of functions in the file", nil, nil, "function_memory = \"1GiB\"\nfunction_instances = 7", func(s *Serve) {
 			s.FunctionMemory, s.FunctionInstances = 1<<30, 7
 		}},
+		{"a cluster in the file", nil, vars{"ORLA_JOIN": "c:3, d:4"}, "cluster = \"edge\"\ncluster_listen = \":6222\"\njoin = [\"a:1\", \"b:2\"]\ncluster_secret_file = \"/s\"\nnats_replicas = 3", func(s *Serve) {
+			s.Cluster = Cluster{Name: "edge", Listen: ":6222", Join: []string{"c:3", "d:4"}, SecretFile: "/s", Peer: ":7071", NATSReplicas: 3}
+		}},
 		{"all in the file", nil, nil, "http = \":1\"\nhttps = \":2\"\nadmin = \":3\"\ndata = \"/d\"\nnode = \"n\"\ntls = \"off\"", func(s *Serve) {
 			s.HTTP, s.HTTPS, s.Admin, s.Data, s.Node, s.TLS = ":1", ":2", ":3", "/d", "n", "off"
 		}},
@@ -68,7 +71,7 @@ func TestPrecedence(t *testing.T) {
 			if tt.file != "" {
 				src.File = write(t, tt.file)
 			}
-			want := Serve{HTTP: ":8080", HTTPS: ":8443", Admin: "127.0.0.1:7070", Data: DefaultData(), TLS: "internal", LogFormat: "text", FunctionInstances: 20_000}
+			want := Serve{HTTP: ":8080", HTTPS: ":8443", Admin: "127.0.0.1:7070", Data: DefaultData(), TLS: "internal", LogFormat: "text", FunctionInstances: 20_000, Cluster: Cluster{Peer: ":7071"}}
 			tt.want(&want)
 			got, err := Resolve(src)
 			if err != nil {
@@ -144,7 +147,7 @@ func TestFileProblems(t *testing.T) {
 		{"type", "http = 8080", `orla-node.toml:1: "http" must be a string`},
 		{"value", "\ntls = \"on\"", `orla-node.toml:2: "tls" must be "internal" or "off", not "on"`},
 		{"later value", `tls = "acme"`, `orla-node.toml:1: tls = "acme" is not supported by this version`},
-		{"later key", `join = ["a:6222"]`, `orla-node.toml:1: "join" is not supported by this version`},
+		{"later key", `acme_email = "a@example.com"`, `orla-node.toml:1: "acme_email" is not supported by this version`},
 		{"address", "# first\nhttps = \"nowhere\"", `orla-node.toml:2: https = "nowhere": want HOST:PORT`},
 		{"size", `function_memory = "all"`, `orla-node.toml:1: function_memory = "all": want a size such as 8GiB`},
 		{"count", "function_instances = -1", `orla-node.toml:1: function_instances = "-1": want a number`},

@@ -11,6 +11,7 @@ package orlav1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -23,6 +24,74 @@ const (
 	// Verify that runtime/protoimpl is sufficiently up-to-date.
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
+
+// NodeState is how far a node is with a change.
+type NodeState int32
+
+const (
+	NodeState_NODE_STATE_UNSPECIFIED NodeState = 0
+	// It gets the release ready: fetches, verifies, compiles.
+	NodeState_NODE_STATE_WORKING NodeState = 1
+	// It has the release ready, and does not serve it yet.
+	NodeState_NODE_STATE_READY NodeState = 2
+	// It serves it.
+	NodeState_NODE_STATE_LIVE NodeState = 3
+	// It cannot serve it; reason says why.
+	NodeState_NODE_STATE_REFUSED NodeState = 4
+	// It has not been heard of for a while; it catches up when it is back.
+	NodeState_NODE_STATE_LOST NodeState = 5
+	// It serves it for a trial.
+	NodeState_NODE_STATE_TRIAL NodeState = 6
+)
+
+// Enum value maps for NodeState.
+var (
+	NodeState_name = map[int32]string{
+		0: "NODE_STATE_UNSPECIFIED",
+		1: "NODE_STATE_WORKING",
+		2: "NODE_STATE_READY",
+		3: "NODE_STATE_LIVE",
+		4: "NODE_STATE_REFUSED",
+		5: "NODE_STATE_LOST",
+		6: "NODE_STATE_TRIAL",
+	}
+	NodeState_value = map[string]int32{
+		"NODE_STATE_UNSPECIFIED": 0,
+		"NODE_STATE_WORKING":     1,
+		"NODE_STATE_READY":       2,
+		"NODE_STATE_LIVE":        3,
+		"NODE_STATE_REFUSED":     4,
+		"NODE_STATE_LOST":        5,
+		"NODE_STATE_TRIAL":       6,
+	}
+)
+
+func (x NodeState) Enum() *NodeState {
+	p := new(NodeState)
+	*p = x
+	return p
+}
+
+func (x NodeState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (NodeState) Descriptor() protoreflect.EnumDescriptor {
+	return file_orla_v1_control_proto_enumTypes[0].Descriptor()
+}
+
+func (NodeState) Type() protoreflect.EnumType {
+	return &file_orla_v1_control_proto_enumTypes[0]
+}
+
+func (x NodeState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use NodeState.Descriptor instead.
+func (NodeState) EnumDescriptor() ([]byte, []int) {
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{0}
+}
 
 type GetNodeRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -436,7 +505,8 @@ type DeployRequest struct {
 	// Validate all of it, change nothing.
 	DryRun bool `protobuf:"varint,3,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
 	// Fail unless this is the live release's number. Unset means whatever is live.
-	ExpectLive    *uint64 `protobuf:"varint,4,opt,name=expect_live,json=expectLive,proto3,oneof" json:"expect_live,omitempty"`
+	ExpectLive    *uint64  `protobuf:"varint,4,opt,name=expect_live,json=expectLive,proto3,oneof" json:"expect_live,omitempty"`
+	Rollout       *Rollout `protobuf:"bytes,5,opt,name=rollout,proto3" json:"rollout,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -499,6 +569,191 @@ func (x *DeployRequest) GetExpectLive() uint64 {
 	return 0
 }
 
+func (x *DeployRequest) GetRollout() *Rollout {
+	if x != nil {
+		return x.Rollout
+	}
+	return nil
+}
+
+// Rollout says what has to be proven, of which nodes, before a change is done.
+type Rollout struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Do not wait: the change goes live when this node and one more hub have accepted it.
+	NoWait bool `protobuf:"varint,1,opt,name=no_wait,json=noWait,proto3" json:"no_wait,omitempty"`
+	// The longest to wait for the nodes. Unset means five minutes.
+	Timeout *durationpb.Duration `protobuf:"bytes,2,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	// How many nodes have to take the change; zero means all that are there.
+	Quorum uint32 `protobuf:"varint,3,opt,name=quorum,proto3" json:"quorum,omitempty"`
+	// Serve the release on this node alone for so long first, and give it up if more of
+	// its requests fail than before. Unset means not.
+	Canary        *durationpb.Duration `protobuf:"bytes,4,opt,name=canary,proto3" json:"canary,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Rollout) Reset() {
+	*x = Rollout{}
+	mi := &file_orla_v1_control_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Rollout) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Rollout) ProtoMessage() {}
+
+func (x *Rollout) ProtoReflect() protoreflect.Message {
+	mi := &file_orla_v1_control_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Rollout.ProtoReflect.Descriptor instead.
+func (*Rollout) Descriptor() ([]byte, []int) {
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Rollout) GetNoWait() bool {
+	if x != nil {
+		return x.NoWait
+	}
+	return false
+}
+
+func (x *Rollout) GetTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.Timeout
+	}
+	return nil
+}
+
+func (x *Rollout) GetQuorum() uint32 {
+	if x != nil {
+		return x.Quorum
+	}
+	return 0
+}
+
+func (x *Rollout) GetCanary() *durationpb.Duration {
+	if x != nil {
+		return x.Canary
+	}
+	return nil
+}
+
+// NodeResult is what a node has made of a change.
+type NodeResult struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	State NodeState              `protobuf:"varint,2,opt,name=state,proto3,enum=orla.v1.NodeState" json:"state,omitempty"`
+	// Revision of the register that it serves.
+	Revision uint64 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Since the change, or, before it, since the node was asked, in milliseconds.
+	Ms     float64 `protobuf:"fixed64,4,opt,name=ms,proto3" json:"ms,omitempty"`
+	Reason string  `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	// What it is at, with bytes done of total.
+	Step          string `protobuf:"bytes,6,opt,name=step,proto3" json:"step,omitempty"`
+	Done          uint64 `protobuf:"varint,7,opt,name=done,proto3" json:"done,omitempty"`
+	Total         uint64 `protobuf:"varint,8,opt,name=total,proto3" json:"total,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeResult) Reset() {
+	*x = NodeResult{}
+	mi := &file_orla_v1_control_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeResult) ProtoMessage() {}
+
+func (x *NodeResult) ProtoReflect() protoreflect.Message {
+	mi := &file_orla_v1_control_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeResult.ProtoReflect.Descriptor instead.
+func (*NodeResult) Descriptor() ([]byte, []int) {
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *NodeResult) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *NodeResult) GetState() NodeState {
+	if x != nil {
+		return x.State
+	}
+	return NodeState_NODE_STATE_UNSPECIFIED
+}
+
+func (x *NodeResult) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *NodeResult) GetMs() float64 {
+	if x != nil {
+		return x.Ms
+	}
+	return 0
+}
+
+func (x *NodeResult) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *NodeResult) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *NodeResult) GetDone() uint64 {
+	if x != nil {
+		return x.Done
+	}
+	return 0
+}
+
+func (x *NodeResult) GetTotal() uint64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
 type DeployResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Event:
@@ -506,6 +761,7 @@ type DeployResponse struct {
 	//	*DeployResponse_Progress
 	//	*DeployResponse_Live
 	//	*DeployResponse_Checked
+	//	*DeployResponse_Node
 	Event         isDeployResponse_Event `protobuf_oneof:"event"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -513,7 +769,7 @@ type DeployResponse struct {
 
 func (x *DeployResponse) Reset() {
 	*x = DeployResponse{}
-	mi := &file_orla_v1_control_proto_msgTypes[8]
+	mi := &file_orla_v1_control_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -525,7 +781,7 @@ func (x *DeployResponse) String() string {
 func (*DeployResponse) ProtoMessage() {}
 
 func (x *DeployResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_control_proto_msgTypes[8]
+	mi := &file_orla_v1_control_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -538,7 +794,7 @@ func (x *DeployResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeployResponse.ProtoReflect.Descriptor instead.
 func (*DeployResponse) Descriptor() ([]byte, []int) {
-	return file_orla_v1_control_proto_rawDescGZIP(), []int{8}
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *DeployResponse) GetEvent() isDeployResponse_Event {
@@ -575,6 +831,15 @@ func (x *DeployResponse) GetChecked() *Checked {
 	return nil
 }
 
+func (x *DeployResponse) GetNode() *NodeResult {
+	if x != nil {
+		if x, ok := x.Event.(*DeployResponse_Node); ok {
+			return x.Node
+		}
+	}
+	return nil
+}
+
 type isDeployResponse_Event interface {
 	isDeployResponse_Event()
 }
@@ -592,11 +857,18 @@ type DeployResponse_Checked struct {
 	Checked *Checked `protobuf:"bytes,3,opt,name=checked,proto3,oneof"`
 }
 
+type DeployResponse_Node struct {
+	// A node is a step further.
+	Node *NodeResult `protobuf:"bytes,4,opt,name=node,proto3,oneof"`
+}
+
 func (*DeployResponse_Progress) isDeployResponse_Event() {}
 
 func (*DeployResponse_Live) isDeployResponse_Event() {}
 
 func (*DeployResponse_Checked) isDeployResponse_Event() {}
+
+func (*DeployResponse_Node) isDeployResponse_Event() {}
 
 // Progress is a step of a deploy.
 type Progress struct {
@@ -614,7 +886,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_orla_v1_control_proto_msgTypes[9]
+	mi := &file_orla_v1_control_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -626,7 +898,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_control_proto_msgTypes[9]
+	mi := &file_orla_v1_control_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -639,7 +911,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_orla_v1_control_proto_rawDescGZIP(), []int{9}
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Progress) GetStep() string {
@@ -685,15 +957,21 @@ type Live struct {
 	// URLs at which to try it.
 	Urls []string `protobuf:"bytes,8,rep,name=urls,proto3" json:"urls,omitempty"`
 	// Whether the same release was live already; then nothing was changed.
-	Unchanged     bool     `protobuf:"varint,9,opt,name=unchanged,proto3" json:"unchanged,omitempty"`
-	Summary       *Summary `protobuf:"bytes,10,opt,name=summary,proto3" json:"summary,omitempty"`
+	Unchanged bool     `protobuf:"varint,9,opt,name=unchanged,proto3" json:"unchanged,omitempty"`
+	Summary   *Summary `protobuf:"bytes,10,opt,name=summary,proto3" json:"summary,omitempty"`
+	// Every node that was there, with what it has made of the change; those that were
+	// not waited for as they were at the end.
+	Nodes []*NodeResult `protobuf:"bytes,11,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	// Why the change is live and yet not proven on every node that was to take it; empty:
+	// it is.
+	Unproven      string `protobuf:"bytes,12,opt,name=unproven,proto3" json:"unproven,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Live) Reset() {
 	*x = Live{}
-	mi := &file_orla_v1_control_proto_msgTypes[10]
+	mi := &file_orla_v1_control_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -705,7 +983,7 @@ func (x *Live) String() string {
 func (*Live) ProtoMessage() {}
 
 func (x *Live) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_control_proto_msgTypes[10]
+	mi := &file_orla_v1_control_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -718,7 +996,7 @@ func (x *Live) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Live.ProtoReflect.Descriptor instead.
 func (*Live) Descriptor() ([]byte, []int) {
-	return file_orla_v1_control_proto_rawDescGZIP(), []int{10}
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Live) GetNode() string {
@@ -791,6 +1069,20 @@ func (x *Live) GetSummary() *Summary {
 	return nil
 }
 
+func (x *Live) GetNodes() []*NodeResult {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
+func (x *Live) GetUnproven() string {
+	if x != nil {
+		return x.Unproven
+	}
+	return ""
+}
+
 type Checked struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Digest        string                 `protobuf:"bytes,1,opt,name=digest,proto3" json:"digest,omitempty"`
@@ -801,7 +1093,7 @@ type Checked struct {
 
 func (x *Checked) Reset() {
 	*x = Checked{}
-	mi := &file_orla_v1_control_proto_msgTypes[11]
+	mi := &file_orla_v1_control_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -813,7 +1105,7 @@ func (x *Checked) String() string {
 func (*Checked) ProtoMessage() {}
 
 func (x *Checked) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_control_proto_msgTypes[11]
+	mi := &file_orla_v1_control_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -826,7 +1118,7 @@ func (x *Checked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checked.ProtoReflect.Descriptor instead.
 func (*Checked) Descriptor() ([]byte, []int) {
-	return file_orla_v1_control_proto_rawDescGZIP(), []int{11}
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Checked) GetDigest() string {
@@ -856,7 +1148,7 @@ type Summary struct {
 
 func (x *Summary) Reset() {
 	*x = Summary{}
-	mi := &file_orla_v1_control_proto_msgTypes[12]
+	mi := &file_orla_v1_control_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -868,7 +1160,7 @@ func (x *Summary) String() string {
 func (*Summary) ProtoMessage() {}
 
 func (x *Summary) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_control_proto_msgTypes[12]
+	mi := &file_orla_v1_control_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -881,7 +1173,7 @@ func (x *Summary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Summary.ProtoReflect.Descriptor instead.
 func (*Summary) Descriptor() ([]byte, []int) {
-	return file_orla_v1_control_proto_rawDescGZIP(), []int{12}
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Summary) GetFiles() uint64 {
@@ -916,15 +1208,16 @@ type RollbackRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Release to go back to. Zero means the one that was live before.
-	Release       uint64 `protobuf:"varint,2,opt,name=release,proto3" json:"release,omitempty"`
-	Kind          Kind   `protobuf:"varint,3,opt,name=kind,proto3,enum=orla.v1.Kind" json:"kind,omitempty"`
+	Release       uint64   `protobuf:"varint,2,opt,name=release,proto3" json:"release,omitempty"`
+	Kind          Kind     `protobuf:"varint,3,opt,name=kind,proto3,enum=orla.v1.Kind" json:"kind,omitempty"`
+	Rollout       *Rollout `protobuf:"bytes,4,opt,name=rollout,proto3" json:"rollout,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RollbackRequest) Reset() {
 	*x = RollbackRequest{}
-	mi := &file_orla_v1_control_proto_msgTypes[13]
+	mi := &file_orla_v1_control_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -936,7 +1229,7 @@ func (x *RollbackRequest) String() string {
 func (*RollbackRequest) ProtoMessage() {}
 
 func (x *RollbackRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_control_proto_msgTypes[13]
+	mi := &file_orla_v1_control_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -949,7 +1242,7 @@ func (x *RollbackRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackRequest.ProtoReflect.Descriptor instead.
 func (*RollbackRequest) Descriptor() ([]byte, []int) {
-	return file_orla_v1_control_proto_rawDescGZIP(), []int{13}
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RollbackRequest) GetName() string {
@@ -973,6 +1266,13 @@ func (x *RollbackRequest) GetKind() Kind {
 	return Kind_KIND_UNSPECIFIED
 }
 
+func (x *RollbackRequest) GetRollout() *Rollout {
+	if x != nil {
+		return x.Rollout
+	}
+	return nil
+}
+
 type RollbackResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Live          *Live                  `protobuf:"bytes,1,opt,name=live,proto3" json:"live,omitempty"`
@@ -983,7 +1283,7 @@ type RollbackResponse struct {
 
 func (x *RollbackResponse) Reset() {
 	*x = RollbackResponse{}
-	mi := &file_orla_v1_control_proto_msgTypes[14]
+	mi := &file_orla_v1_control_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -995,7 +1295,7 @@ func (x *RollbackResponse) String() string {
 func (*RollbackResponse) ProtoMessage() {}
 
 func (x *RollbackResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_control_proto_msgTypes[14]
+	mi := &file_orla_v1_control_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1008,7 +1308,7 @@ func (x *RollbackResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackResponse.ProtoReflect.Descriptor instead.
 func (*RollbackResponse) Descriptor() ([]byte, []int) {
-	return file_orla_v1_control_proto_rawDescGZIP(), []int{14}
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RollbackResponse) GetLive() *Live {
@@ -1035,7 +1335,7 @@ type RemoveAppRequest struct {
 
 func (x *RemoveAppRequest) Reset() {
 	*x = RemoveAppRequest{}
-	mi := &file_orla_v1_control_proto_msgTypes[15]
+	mi := &file_orla_v1_control_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1047,7 +1347,7 @@ func (x *RemoveAppRequest) String() string {
 func (*RemoveAppRequest) ProtoMessage() {}
 
 func (x *RemoveAppRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_control_proto_msgTypes[15]
+	mi := &file_orla_v1_control_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1060,7 +1360,7 @@ func (x *RemoveAppRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveAppRequest.ProtoReflect.Descriptor instead.
 func (*RemoveAppRequest) Descriptor() ([]byte, []int) {
-	return file_orla_v1_control_proto_rawDescGZIP(), []int{15}
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RemoveAppRequest) GetName() string {
@@ -1086,7 +1386,7 @@ type RemoveAppResponse struct {
 
 func (x *RemoveAppResponse) Reset() {
 	*x = RemoveAppResponse{}
-	mi := &file_orla_v1_control_proto_msgTypes[16]
+	mi := &file_orla_v1_control_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1098,7 +1398,7 @@ func (x *RemoveAppResponse) String() string {
 func (*RemoveAppResponse) ProtoMessage() {}
 
 func (x *RemoveAppResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_control_proto_msgTypes[16]
+	mi := &file_orla_v1_control_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1111,7 +1411,7 @@ func (x *RemoveAppResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveAppResponse.ProtoReflect.Descriptor instead.
 func (*RemoveAppResponse) Descriptor() ([]byte, []int) {
-	return file_orla_v1_control_proto_rawDescGZIP(), []int{16}
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RemoveAppResponse) GetRevision() uint64 {
@@ -1131,7 +1431,7 @@ type ListAppsRequest struct {
 
 func (x *ListAppsRequest) Reset() {
 	*x = ListAppsRequest{}
-	mi := &file_orla_v1_control_proto_msgTypes[17]
+	mi := &file_orla_v1_control_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1143,7 +1443,7 @@ func (x *ListAppsRequest) String() string {
 func (*ListAppsRequest) ProtoMessage() {}
 
 func (x *ListAppsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_control_proto_msgTypes[17]
+	mi := &file_orla_v1_control_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1156,7 +1456,7 @@ func (x *ListAppsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAppsRequest.ProtoReflect.Descriptor instead.
 func (*ListAppsRequest) Descriptor() ([]byte, []int) {
-	return file_orla_v1_control_proto_rawDescGZIP(), []int{17}
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListAppsRequest) GetKind() Kind {
@@ -1175,7 +1475,7 @@ type ListAppsResponse struct {
 
 func (x *ListAppsResponse) Reset() {
 	*x = ListAppsResponse{}
-	mi := &file_orla_v1_control_proto_msgTypes[18]
+	mi := &file_orla_v1_control_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1187,7 +1487,7 @@ func (x *ListAppsResponse) String() string {
 func (*ListAppsResponse) ProtoMessage() {}
 
 func (x *ListAppsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_control_proto_msgTypes[18]
+	mi := &file_orla_v1_control_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1200,7 +1500,7 @@ func (x *ListAppsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAppsResponse.ProtoReflect.Descriptor instead.
 func (*ListAppsResponse) Descriptor() ([]byte, []int) {
-	return file_orla_v1_control_proto_rawDescGZIP(), []int{18}
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListAppsResponse) GetApps() []*App {
@@ -1223,7 +1523,7 @@ type App struct {
 
 func (x *App) Reset() {
 	*x = App{}
-	mi := &file_orla_v1_control_proto_msgTypes[19]
+	mi := &file_orla_v1_control_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1235,7 +1535,7 @@ func (x *App) String() string {
 func (*App) ProtoMessage() {}
 
 func (x *App) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_control_proto_msgTypes[19]
+	mi := &file_orla_v1_control_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1248,7 +1548,7 @@ func (x *App) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use App.ProtoReflect.Descriptor instead.
 func (*App) Descriptor() ([]byte, []int) {
-	return file_orla_v1_control_proto_rawDescGZIP(), []int{19}
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *App) GetHead() *Head {
@@ -1290,7 +1590,7 @@ type GetAppRequest struct {
 
 func (x *GetAppRequest) Reset() {
 	*x = GetAppRequest{}
-	mi := &file_orla_v1_control_proto_msgTypes[20]
+	mi := &file_orla_v1_control_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1302,7 +1602,7 @@ func (x *GetAppRequest) String() string {
 func (*GetAppRequest) ProtoMessage() {}
 
 func (x *GetAppRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_control_proto_msgTypes[20]
+	mi := &file_orla_v1_control_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1315,7 +1615,7 @@ func (x *GetAppRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAppRequest.ProtoReflect.Descriptor instead.
 func (*GetAppRequest) Descriptor() ([]byte, []int) {
-	return file_orla_v1_control_proto_rawDescGZIP(), []int{20}
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GetAppRequest) GetName() string {
@@ -1347,7 +1647,7 @@ type GetAppResponse struct {
 
 func (x *GetAppResponse) Reset() {
 	*x = GetAppResponse{}
-	mi := &file_orla_v1_control_proto_msgTypes[21]
+	mi := &file_orla_v1_control_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1359,7 +1659,7 @@ func (x *GetAppResponse) String() string {
 func (*GetAppResponse) ProtoMessage() {}
 
 func (x *GetAppResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_control_proto_msgTypes[21]
+	mi := &file_orla_v1_control_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1372,7 +1672,7 @@ func (x *GetAppResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAppResponse.ProtoReflect.Descriptor instead.
 func (*GetAppResponse) Descriptor() ([]byte, []int) {
-	return file_orla_v1_control_proto_rawDescGZIP(), []int{21}
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GetAppResponse) GetApp() *App {
@@ -1424,7 +1724,7 @@ type FunctionState struct {
 
 func (x *FunctionState) Reset() {
 	*x = FunctionState{}
-	mi := &file_orla_v1_control_proto_msgTypes[22]
+	mi := &file_orla_v1_control_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1436,7 +1736,7 @@ func (x *FunctionState) String() string {
 func (*FunctionState) ProtoMessage() {}
 
 func (x *FunctionState) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_control_proto_msgTypes[22]
+	mi := &file_orla_v1_control_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1449,7 +1749,7 @@ func (x *FunctionState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FunctionState.ProtoReflect.Descriptor instead.
 func (*FunctionState) Descriptor() ([]byte, []int) {
-	return file_orla_v1_control_proto_rawDescGZIP(), []int{22}
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *FunctionState) GetFunction() string {
@@ -1527,7 +1827,7 @@ type Circuit struct {
 
 func (x *Circuit) Reset() {
 	*x = Circuit{}
-	mi := &file_orla_v1_control_proto_msgTypes[23]
+	mi := &file_orla_v1_control_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1539,7 +1839,7 @@ func (x *Circuit) String() string {
 func (*Circuit) ProtoMessage() {}
 
 func (x *Circuit) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_control_proto_msgTypes[23]
+	mi := &file_orla_v1_control_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1552,7 +1852,7 @@ func (x *Circuit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Circuit.ProtoReflect.Descriptor instead.
 func (*Circuit) Descriptor() ([]byte, []int) {
-	return file_orla_v1_control_proto_rawDescGZIP(), []int{23}
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Circuit) GetOpen() bool {
@@ -1600,7 +1900,7 @@ type ListRoutesRequest struct {
 
 func (x *ListRoutesRequest) Reset() {
 	*x = ListRoutesRequest{}
-	mi := &file_orla_v1_control_proto_msgTypes[24]
+	mi := &file_orla_v1_control_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1612,7 +1912,7 @@ func (x *ListRoutesRequest) String() string {
 func (*ListRoutesRequest) ProtoMessage() {}
 
 func (x *ListRoutesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_control_proto_msgTypes[24]
+	mi := &file_orla_v1_control_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1625,7 +1925,7 @@ func (x *ListRoutesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRoutesRequest.ProtoReflect.Descriptor instead.
 func (*ListRoutesRequest) Descriptor() ([]byte, []int) {
-	return file_orla_v1_control_proto_rawDescGZIP(), []int{24}
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListRoutesRequest) GetName() string {
@@ -1644,7 +1944,7 @@ type ListRoutesResponse struct {
 
 func (x *ListRoutesResponse) Reset() {
 	*x = ListRoutesResponse{}
-	mi := &file_orla_v1_control_proto_msgTypes[25]
+	mi := &file_orla_v1_control_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1656,7 +1956,7 @@ func (x *ListRoutesResponse) String() string {
 func (*ListRoutesResponse) ProtoMessage() {}
 
 func (x *ListRoutesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_control_proto_msgTypes[25]
+	mi := &file_orla_v1_control_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1669,7 +1969,7 @@ func (x *ListRoutesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRoutesResponse.ProtoReflect.Descriptor instead.
 func (*ListRoutesResponse) Descriptor() ([]byte, []int) {
-	return file_orla_v1_control_proto_rawDescGZIP(), []int{25}
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListRoutesResponse) GetRoutes() []*RouteLine {
@@ -1692,7 +1992,7 @@ type RouteLine struct {
 
 func (x *RouteLine) Reset() {
 	*x = RouteLine{}
-	mi := &file_orla_v1_control_proto_msgTypes[26]
+	mi := &file_orla_v1_control_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1704,7 +2004,7 @@ func (x *RouteLine) String() string {
 func (*RouteLine) ProtoMessage() {}
 
 func (x *RouteLine) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_control_proto_msgTypes[26]
+	mi := &file_orla_v1_control_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1717,7 +2017,7 @@ func (x *RouteLine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouteLine.ProtoReflect.Descriptor instead.
 func (*RouteLine) Descriptor() ([]byte, []int) {
-	return file_orla_v1_control_proto_rawDescGZIP(), []int{26}
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *RouteLine) GetName() string {
@@ -1761,7 +2061,7 @@ type ExplainRouteRequest struct {
 
 func (x *ExplainRouteRequest) Reset() {
 	*x = ExplainRouteRequest{}
-	mi := &file_orla_v1_control_proto_msgTypes[27]
+	mi := &file_orla_v1_control_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1773,7 +2073,7 @@ func (x *ExplainRouteRequest) String() string {
 func (*ExplainRouteRequest) ProtoMessage() {}
 
 func (x *ExplainRouteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_control_proto_msgTypes[27]
+	mi := &file_orla_v1_control_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1786,7 +2086,7 @@ func (x *ExplainRouteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRouteRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRouteRequest) Descriptor() ([]byte, []int) {
-	return file_orla_v1_control_proto_rawDescGZIP(), []int{27}
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ExplainRouteRequest) GetUrl() string {
@@ -1832,7 +2132,7 @@ type ExplainRouteResponse struct {
 
 func (x *ExplainRouteResponse) Reset() {
 	*x = ExplainRouteResponse{}
-	mi := &file_orla_v1_control_proto_msgTypes[28]
+	mi := &file_orla_v1_control_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1844,7 +2144,7 @@ func (x *ExplainRouteResponse) String() string {
 func (*ExplainRouteResponse) ProtoMessage() {}
 
 func (x *ExplainRouteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_control_proto_msgTypes[28]
+	mi := &file_orla_v1_control_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1857,7 +2157,7 @@ func (x *ExplainRouteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRouteResponse.ProtoReflect.Descriptor instead.
 func (*ExplainRouteResponse) Descriptor() ([]byte, []int) {
-	return file_orla_v1_control_proto_rawDescGZIP(), []int{28}
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ExplainRouteResponse) GetHost() string {
@@ -1936,7 +2236,7 @@ type Step struct {
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_orla_v1_control_proto_msgTypes[29]
+	mi := &file_orla_v1_control_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1948,7 +2248,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_control_proto_msgTypes[29]
+	mi := &file_orla_v1_control_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1961,7 +2261,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_orla_v1_control_proto_rawDescGZIP(), []int{29}
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Step) GetRoute() *Route {
@@ -1997,7 +2297,7 @@ type TailLogsRequest struct {
 
 func (x *TailLogsRequest) Reset() {
 	*x = TailLogsRequest{}
-	mi := &file_orla_v1_control_proto_msgTypes[30]
+	mi := &file_orla_v1_control_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2009,7 +2309,7 @@ func (x *TailLogsRequest) String() string {
 func (*TailLogsRequest) ProtoMessage() {}
 
 func (x *TailLogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_control_proto_msgTypes[30]
+	mi := &file_orla_v1_control_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2022,7 +2322,7 @@ func (x *TailLogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TailLogsRequest.ProtoReflect.Descriptor instead.
 func (*TailLogsRequest) Descriptor() ([]byte, []int) {
-	return file_orla_v1_control_proto_rawDescGZIP(), []int{30}
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *TailLogsRequest) GetName() string {
@@ -2059,7 +2359,7 @@ type TailLogsResponse struct {
 
 func (x *TailLogsResponse) Reset() {
 	*x = TailLogsResponse{}
-	mi := &file_orla_v1_control_proto_msgTypes[31]
+	mi := &file_orla_v1_control_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2071,7 +2371,7 @@ func (x *TailLogsResponse) String() string {
 func (*TailLogsResponse) ProtoMessage() {}
 
 func (x *TailLogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_control_proto_msgTypes[31]
+	mi := &file_orla_v1_control_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2084,7 +2384,7 @@ func (x *TailLogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TailLogsResponse.ProtoReflect.Descriptor instead.
 func (*TailLogsResponse) Descriptor() ([]byte, []int) {
-	return file_orla_v1_control_proto_rawDescGZIP(), []int{31}
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *TailLogsResponse) GetTime() *timestamppb.Timestamp {
@@ -2133,7 +2433,7 @@ type CreateTokenRequest struct {
 
 func (x *CreateTokenRequest) Reset() {
 	*x = CreateTokenRequest{}
-	mi := &file_orla_v1_control_proto_msgTypes[32]
+	mi := &file_orla_v1_control_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2145,7 +2445,7 @@ func (x *CreateTokenRequest) String() string {
 func (*CreateTokenRequest) ProtoMessage() {}
 
 func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_control_proto_msgTypes[32]
+	mi := &file_orla_v1_control_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2158,7 +2458,7 @@ func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
-	return file_orla_v1_control_proto_rawDescGZIP(), []int{32}
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *CreateTokenRequest) GetName() string {
@@ -2192,7 +2492,7 @@ type CreateTokenResponse struct {
 
 func (x *CreateTokenResponse) Reset() {
 	*x = CreateTokenResponse{}
-	mi := &file_orla_v1_control_proto_msgTypes[33]
+	mi := &file_orla_v1_control_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2204,7 +2504,7 @@ func (x *CreateTokenResponse) String() string {
 func (*CreateTokenResponse) ProtoMessage() {}
 
 func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_control_proto_msgTypes[33]
+	mi := &file_orla_v1_control_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2217,7 +2517,7 @@ func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateTokenResponse) Descriptor() ([]byte, []int) {
-	return file_orla_v1_control_proto_rawDescGZIP(), []int{33}
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *CreateTokenResponse) GetSecret() string {
@@ -2242,7 +2542,7 @@ type ListTokensRequest struct {
 
 func (x *ListTokensRequest) Reset() {
 	*x = ListTokensRequest{}
-	mi := &file_orla_v1_control_proto_msgTypes[34]
+	mi := &file_orla_v1_control_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2254,7 +2554,7 @@ func (x *ListTokensRequest) String() string {
 func (*ListTokensRequest) ProtoMessage() {}
 
 func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_control_proto_msgTypes[34]
+	mi := &file_orla_v1_control_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2267,7 +2567,7 @@ func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListTokensRequest) Descriptor() ([]byte, []int) {
-	return file_orla_v1_control_proto_rawDescGZIP(), []int{34}
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{36}
 }
 
 type ListTokensResponse struct {
@@ -2279,7 +2579,7 @@ type ListTokensResponse struct {
 
 func (x *ListTokensResponse) Reset() {
 	*x = ListTokensResponse{}
-	mi := &file_orla_v1_control_proto_msgTypes[35]
+	mi := &file_orla_v1_control_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2291,7 +2591,7 @@ func (x *ListTokensResponse) String() string {
 func (*ListTokensResponse) ProtoMessage() {}
 
 func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_control_proto_msgTypes[35]
+	mi := &file_orla_v1_control_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2304,7 +2604,7 @@ func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensResponse.ProtoReflect.Descriptor instead.
 func (*ListTokensResponse) Descriptor() ([]byte, []int) {
-	return file_orla_v1_control_proto_rawDescGZIP(), []int{35}
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ListTokensResponse) GetTokens() []*Token {
@@ -2323,7 +2623,7 @@ type RevokeTokenRequest struct {
 
 func (x *RevokeTokenRequest) Reset() {
 	*x = RevokeTokenRequest{}
-	mi := &file_orla_v1_control_proto_msgTypes[36]
+	mi := &file_orla_v1_control_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2335,7 +2635,7 @@ func (x *RevokeTokenRequest) String() string {
 func (*RevokeTokenRequest) ProtoMessage() {}
 
 func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_control_proto_msgTypes[36]
+	mi := &file_orla_v1_control_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2348,7 +2648,7 @@ func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_orla_v1_control_proto_rawDescGZIP(), []int{36}
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *RevokeTokenRequest) GetId() string {
@@ -2366,7 +2666,7 @@ type RevokeTokenResponse struct {
 
 func (x *RevokeTokenResponse) Reset() {
 	*x = RevokeTokenResponse{}
-	mi := &file_orla_v1_control_proto_msgTypes[37]
+	mi := &file_orla_v1_control_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2378,7 +2678,7 @@ func (x *RevokeTokenResponse) String() string {
 func (*RevokeTokenResponse) ProtoMessage() {}
 
 func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_control_proto_msgTypes[37]
+	mi := &file_orla_v1_control_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2391,7 +2691,329 @@ func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenResponse.ProtoReflect.Descriptor instead.
 func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
-	return file_orla_v1_control_proto_rawDescGZIP(), []int{37}
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{39}
+}
+
+type ListNodesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListNodesRequest) Reset() {
+	*x = ListNodesRequest{}
+	mi := &file_orla_v1_control_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListNodesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListNodesRequest) ProtoMessage() {}
+
+func (x *ListNodesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orla_v1_control_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListNodesRequest.ProtoReflect.Descriptor instead.
+func (*ListNodesRequest) Descriptor() ([]byte, []int) {
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{40}
+}
+
+type ListNodesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Nodes []*NodeLine            `protobuf:"bytes,1,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	// Revision of the register at the node that answers.
+	Revision      uint64 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListNodesResponse) Reset() {
+	*x = ListNodesResponse{}
+	mi := &file_orla_v1_control_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListNodesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListNodesResponse) ProtoMessage() {}
+
+func (x *ListNodesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orla_v1_control_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListNodesResponse.ProtoReflect.Descriptor instead.
+func (*ListNodesResponse) Descriptor() ([]byte, []int) {
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *ListNodesResponse) GetNodes() []*NodeLine {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
+func (x *ListNodesResponse) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+// NodeLine is a node of the cluster.
+type NodeLine struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// "hub", "edge" or "alone".
+	Role    string `protobuf:"bytes,2,opt,name=role,proto3" json:"role,omitempty"`
+	Version string `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
+	// "serving", "starting", "drained", "draining", "lost" or "behind".
+	State    string `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"`
+	Revision uint64 `protobuf:"varint,5,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Milliseconds since it was last heard of.
+	HeardMs  float64                `protobuf:"fixed64,6,opt,name=heard_ms,json=heardMs,proto3" json:"heard_ms,omitempty"`
+	Started  *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=started,proto3" json:"started,omitempty"`
+	Urls     []string               `protobuf:"bytes,8,rep,name=urls,proto3" json:"urls,omitempty"`
+	Problem  string                 `protobuf:"bytes,9,opt,name=problem,proto3" json:"problem,omitempty"`
+	Refusals []*Refusal             `protobuf:"bytes,10,rep,name=refusals,proto3" json:"refusals,omitempty"`
+	Peer     string                 `protobuf:"bytes,11,opt,name=peer,proto3" json:"peer,omitempty"`
+	// From the last change to its being live on that node, in milliseconds; zero: unknown.
+	AppliedMs     float64 `protobuf:"fixed64,12,opt,name=applied_ms,json=appliedMs,proto3" json:"applied_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeLine) Reset() {
+	*x = NodeLine{}
+	mi := &file_orla_v1_control_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeLine) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeLine) ProtoMessage() {}
+
+func (x *NodeLine) ProtoReflect() protoreflect.Message {
+	mi := &file_orla_v1_control_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeLine.ProtoReflect.Descriptor instead.
+func (*NodeLine) Descriptor() ([]byte, []int) {
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *NodeLine) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *NodeLine) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *NodeLine) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *NodeLine) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *NodeLine) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *NodeLine) GetHeardMs() float64 {
+	if x != nil {
+		return x.HeardMs
+	}
+	return 0
+}
+
+func (x *NodeLine) GetStarted() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Started
+	}
+	return nil
+}
+
+func (x *NodeLine) GetUrls() []string {
+	if x != nil {
+		return x.Urls
+	}
+	return nil
+}
+
+func (x *NodeLine) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
+func (x *NodeLine) GetRefusals() []*Refusal {
+	if x != nil {
+		return x.Refusals
+	}
+	return nil
+}
+
+func (x *NodeLine) GetPeer() string {
+	if x != nil {
+		return x.Peer
+	}
+	return ""
+}
+
+func (x *NodeLine) GetAppliedMs() float64 {
+	if x != nil {
+		return x.AppliedMs
+	}
+	return 0
+}
+
+type DrainNodeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Resume        bool                   `protobuf:"varint,2,opt,name=resume,proto3" json:"resume,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainNodeRequest) Reset() {
+	*x = DrainNodeRequest{}
+	mi := &file_orla_v1_control_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainNodeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainNodeRequest) ProtoMessage() {}
+
+func (x *DrainNodeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orla_v1_control_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainNodeRequest.ProtoReflect.Descriptor instead.
+func (*DrainNodeRequest) Descriptor() ([]byte, []int) {
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *DrainNodeRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *DrainNodeRequest) GetResume() bool {
+	if x != nil {
+		return x.Resume
+	}
+	return false
+}
+
+type DrainNodeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Revision      uint64                 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainNodeResponse) Reset() {
+	*x = DrainNodeResponse{}
+	mi := &file_orla_v1_control_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainNodeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainNodeResponse) ProtoMessage() {}
+
+func (x *DrainNodeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orla_v1_control_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainNodeResponse.ProtoReflect.Descriptor instead.
+func (*DrainNodeResponse) Descriptor() ([]byte, []int) {
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *DrainNodeResponse) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
 }
 
 // Problems is the detail of an error that a person can mend.
@@ -2404,7 +3026,7 @@ type Problems struct {
 
 func (x *Problems) Reset() {
 	*x = Problems{}
-	mi := &file_orla_v1_control_proto_msgTypes[38]
+	mi := &file_orla_v1_control_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2416,7 +3038,7 @@ func (x *Problems) String() string {
 func (*Problems) ProtoMessage() {}
 
 func (x *Problems) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_control_proto_msgTypes[38]
+	mi := &file_orla_v1_control_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2429,7 +3051,7 @@ func (x *Problems) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problems.ProtoReflect.Descriptor instead.
 func (*Problems) Descriptor() ([]byte, []int) {
-	return file_orla_v1_control_proto_rawDescGZIP(), []int{38}
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Problems) GetProblems() []*Problem {
@@ -2451,7 +3073,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_orla_v1_control_proto_msgTypes[39]
+	mi := &file_orla_v1_control_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2463,7 +3085,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_orla_v1_control_proto_msgTypes[39]
+	mi := &file_orla_v1_control_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2476,7 +3098,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_orla_v1_control_proto_rawDescGZIP(), []int{39}
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Problem) GetField() string {
@@ -2497,7 +3119,7 @@ var File_orla_v1_control_proto protoreflect.FileDescriptor
 
 const file_orla_v1_control_proto_rawDesc = "" +
 	"\n" +
-	"\x15orla/v1/control.proto\x12\aorla.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16orla/v1/manifest.proto\"\x10\n" +
+	"\x15orla/v1/control.proto\x12\aorla.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16orla/v1/manifest.proto\"\x10\n" +
 	"\x0eGetNodeRequest\"\xa1\x02\n" +
 	"\x0fGetNodeResponse\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
@@ -2522,24 +3144,41 @@ const file_orla_v1_control_proto_rawDesc = "" +
 	"\x04last\x18\x03 \x01(\bR\x04last\"A\n" +
 	"\x13UploadBlobsResponse\x12\x14\n" +
 	"\x05blobs\x18\x01 \x01(\x04R\x05blobs\x12\x14\n" +
-	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\"\xa7\x01\n" +
+	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\"\xd3\x01\n" +
 	"\rDeployRequest\x12-\n" +
 	"\bmanifest\x18\x01 \x01(\v2\x11.orla.v1.ManifestR\bmanifest\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x17\n" +
 	"\adry_run\x18\x03 \x01(\bR\x06dryRun\x12$\n" +
 	"\vexpect_live\x18\x04 \x01(\x04H\x00R\n" +
-	"expectLive\x88\x01\x01B\x0e\n" +
-	"\f_expect_live\"\x9d\x01\n" +
+	"expectLive\x88\x01\x01\x12*\n" +
+	"\arollout\x18\x05 \x01(\v2\x10.orla.v1.RolloutR\arolloutB\x0e\n" +
+	"\f_expect_live\"\xa2\x01\n" +
+	"\aRollout\x12\x17\n" +
+	"\ano_wait\x18\x01 \x01(\bR\x06noWait\x123\n" +
+	"\atimeout\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\atimeout\x12\x16\n" +
+	"\x06quorum\x18\x03 \x01(\rR\x06quorum\x121\n" +
+	"\x06canary\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x06canary\"\xcc\x01\n" +
+	"\n" +
+	"NodeResult\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12(\n" +
+	"\x05state\x18\x02 \x01(\x0e2\x12.orla.v1.NodeStateR\x05state\x12\x1a\n" +
+	"\brevision\x18\x03 \x01(\x04R\brevision\x12\x0e\n" +
+	"\x02ms\x18\x04 \x01(\x01R\x02ms\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x12\n" +
+	"\x04step\x18\x06 \x01(\tR\x04step\x12\x12\n" +
+	"\x04done\x18\a \x01(\x04R\x04done\x12\x14\n" +
+	"\x05total\x18\b \x01(\x04R\x05total\"\xc8\x01\n" +
 	"\x0eDeployResponse\x12/\n" +
 	"\bprogress\x18\x01 \x01(\v2\x11.orla.v1.ProgressH\x00R\bprogress\x12#\n" +
 	"\x04live\x18\x02 \x01(\v2\r.orla.v1.LiveH\x00R\x04live\x12,\n" +
-	"\achecked\x18\x03 \x01(\v2\x10.orla.v1.CheckedH\x00R\acheckedB\a\n" +
+	"\achecked\x18\x03 \x01(\v2\x10.orla.v1.CheckedH\x00R\achecked\x12)\n" +
+	"\x04node\x18\x04 \x01(\v2\x13.orla.v1.NodeResultH\x00R\x04nodeB\a\n" +
 	"\x05event\"\\\n" +
 	"\bProgress\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12\x12\n" +
 	"\x04done\x18\x02 \x01(\x04R\x04done\x12\x14\n" +
 	"\x05total\x18\x03 \x01(\x04R\x05total\x12\x12\n" +
-	"\x04item\x18\x04 \x01(\tR\x04item\"\x8e\x02\n" +
+	"\x04item\x18\x04 \x01(\tR\x04item\"\xd5\x02\n" +
 	"\x04Live\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -2551,7 +3190,9 @@ const file_orla_v1_control_proto_rawDesc = "" +
 	"\x04urls\x18\b \x03(\tR\x04urls\x12\x1c\n" +
 	"\tunchanged\x18\t \x01(\bR\tunchanged\x12*\n" +
 	"\asummary\x18\n" +
-	" \x01(\v2\x10.orla.v1.SummaryR\asummary\"M\n" +
+	" \x01(\v2\x10.orla.v1.SummaryR\asummary\x12)\n" +
+	"\x05nodes\x18\v \x03(\v2\x13.orla.v1.NodeResultR\x05nodes\x12\x1a\n" +
+	"\bunproven\x18\f \x01(\tR\bunproven\"M\n" +
 	"\aChecked\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\tR\x06digest\x12*\n" +
 	"\asummary\x18\x02 \x01(\v2\x10.orla.v1.SummaryR\asummary\"k\n" +
@@ -2559,11 +3200,12 @@ const file_orla_v1_control_proto_rawDesc = "" +
 	"\x05files\x18\x01 \x01(\x04R\x05files\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x1c\n" +
 	"\tfunctions\x18\x03 \x01(\x04R\tfunctions\x12\x16\n" +
-	"\x06routes\x18\x04 \x01(\x04R\x06routes\"b\n" +
+	"\x06routes\x18\x04 \x01(\x04R\x06routes\"\x8e\x01\n" +
 	"\x0fRollbackRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\arelease\x18\x02 \x01(\x04R\arelease\x12!\n" +
-	"\x04kind\x18\x03 \x01(\x0e2\r.orla.v1.KindR\x04kind\"I\n" +
+	"\x04kind\x18\x03 \x01(\x0e2\r.orla.v1.KindR\x04kind\x12*\n" +
+	"\arollout\x18\x04 \x01(\v2\x10.orla.v1.RolloutR\arollout\"I\n" +
 	"\x10RollbackResponse\x12!\n" +
 	"\x04live\x18\x01 \x01(\v2\r.orla.v1.LiveR\x04live\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\x04R\x04from\"I\n" +
@@ -2656,12 +3298,44 @@ const file_orla_v1_control_proto_rawDesc = "" +
 	"\x06tokens\x18\x01 \x03(\v2\x0e.orla.v1.TokenR\x06tokens\"$\n" +
 	"\x12RevokeTokenRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"\x15\n" +
-	"\x13RevokeTokenResponse\"8\n" +
+	"\x13RevokeTokenResponse\"\x12\n" +
+	"\x10ListNodesRequest\"X\n" +
+	"\x11ListNodesResponse\x12'\n" +
+	"\x05nodes\x18\x01 \x03(\v2\x11.orla.v1.NodeLineR\x05nodes\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\"\xde\x02\n" +
+	"\bNodeLine\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
+	"\x04role\x18\x02 \x01(\tR\x04role\x12\x18\n" +
+	"\aversion\x18\x03 \x01(\tR\aversion\x12\x14\n" +
+	"\x05state\x18\x04 \x01(\tR\x05state\x12\x1a\n" +
+	"\brevision\x18\x05 \x01(\x04R\brevision\x12\x19\n" +
+	"\bheard_ms\x18\x06 \x01(\x01R\aheardMs\x124\n" +
+	"\astarted\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\astarted\x12\x12\n" +
+	"\x04urls\x18\b \x03(\tR\x04urls\x12\x18\n" +
+	"\aproblem\x18\t \x01(\tR\aproblem\x12,\n" +
+	"\brefusals\x18\n" +
+	" \x03(\v2\x10.orla.v1.RefusalR\brefusals\x12\x12\n" +
+	"\x04peer\x18\v \x01(\tR\x04peer\x12\x1d\n" +
+	"\n" +
+	"applied_ms\x18\f \x01(\x01R\tappliedMs\">\n" +
+	"\x10DrainNodeRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x16\n" +
+	"\x06resume\x18\x02 \x01(\bR\x06resume\"/\n" +
+	"\x11DrainNodeResponse\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x04R\brevision\"8\n" +
 	"\bProblems\x12,\n" +
 	"\bproblems\x18\x01 \x03(\v2\x10.orla.v1.ProblemR\bproblems\"9\n" +
 	"\aProblem\x12\x14\n" +
 	"\x05field\x18\x01 \x01(\tR\x05field\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessage2\xff\a\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage*\xad\x01\n" +
+	"\tNodeState\x12\x1a\n" +
+	"\x16NODE_STATE_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12NODE_STATE_WORKING\x10\x01\x12\x14\n" +
+	"\x10NODE_STATE_READY\x10\x02\x12\x13\n" +
+	"\x0fNODE_STATE_LIVE\x10\x03\x12\x16\n" +
+	"\x12NODE_STATE_REFUSED\x10\x04\x12\x13\n" +
+	"\x0fNODE_STATE_LOST\x10\x05\x12\x14\n" +
+	"\x10NODE_STATE_TRIAL\x10\x062\x8b\t\n" +
 	"\x0eControlService\x12>\n" +
 	"\aGetNode\x12\x17.orla.v1.GetNodeRequest\x1a\x18.orla.v1.GetNodeResponse\"\x00\x12Y\n" +
 	"\x10FindMissingBlobs\x12 .orla.v1.FindMissingBlobsRequest\x1a!.orla.v1.FindMissingBlobsResponse\"\x00\x12L\n" +
@@ -2678,7 +3352,9 @@ const file_orla_v1_control_proto_rawDesc = "" +
 	"\vCreateToken\x12\x1b.orla.v1.CreateTokenRequest\x1a\x1c.orla.v1.CreateTokenResponse\"\x00\x12G\n" +
 	"\n" +
 	"ListTokens\x12\x1a.orla.v1.ListTokensRequest\x1a\x1b.orla.v1.ListTokensResponse\"\x00\x12J\n" +
-	"\vRevokeToken\x12\x1b.orla.v1.RevokeTokenRequest\x1a\x1c.orla.v1.RevokeTokenResponse\"\x00B0Z.github.com/orla-edge/orla/proto/orla/v1;orlav1b\x06proto3"
+	"\vRevokeToken\x12\x1b.orla.v1.RevokeTokenRequest\x1a\x1c.orla.v1.RevokeTokenResponse\"\x00\x12D\n" +
+	"\tListNodes\x12\x19.orla.v1.ListNodesRequest\x1a\x1a.orla.v1.ListNodesResponse\"\x00\x12D\n" +
+	"\tDrainNode\x12\x19.orla.v1.DrainNodeRequest\x1a\x1a.orla.v1.DrainNodeResponse\"\x00B0Z.github.com/orla-edge/orla/proto/orla/v1;orlav1b\x06proto3"
 
 var (
 	file_orla_v1_control_proto_rawDescOnce sync.Once
@@ -2692,126 +3368,150 @@ func file_orla_v1_control_proto_rawDescGZIP() []byte {
 	return file_orla_v1_control_proto_rawDescData
 }
 
-var file_orla_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
+var file_orla_v1_control_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_orla_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
 var file_orla_v1_control_proto_goTypes = []any{
-	(*GetNodeRequest)(nil),           // 0: orla.v1.GetNodeRequest
-	(*GetNodeResponse)(nil),          // 1: orla.v1.GetNodeResponse
-	(*Refusal)(nil),                  // 2: orla.v1.Refusal
-	(*FindMissingBlobsRequest)(nil),  // 3: orla.v1.FindMissingBlobsRequest
-	(*FindMissingBlobsResponse)(nil), // 4: orla.v1.FindMissingBlobsResponse
-	(*UploadBlobsRequest)(nil),       // 5: orla.v1.UploadBlobsRequest
-	(*UploadBlobsResponse)(nil),      // 6: orla.v1.UploadBlobsResponse
-	(*DeployRequest)(nil),            // 7: orla.v1.DeployRequest
-	(*DeployResponse)(nil),           // 8: orla.v1.DeployResponse
-	(*Progress)(nil),                 // 9: orla.v1.Progress
-	(*Live)(nil),                     // 10: orla.v1.Live
-	(*Checked)(nil),                  // 11: orla.v1.Checked
-	(*Summary)(nil),                  // 12: orla.v1.Summary
-	(*RollbackRequest)(nil),          // 13: orla.v1.RollbackRequest
-	(*RollbackResponse)(nil),         // 14: orla.v1.RollbackResponse
-	(*RemoveAppRequest)(nil),         // 15: orla.v1.RemoveAppRequest
-	(*RemoveAppResponse)(nil),        // 16: orla.v1.RemoveAppResponse
-	(*ListAppsRequest)(nil),          // 17: orla.v1.ListAppsRequest
-	(*ListAppsResponse)(nil),         // 18: orla.v1.ListAppsResponse
-	(*App)(nil),                      // 19: orla.v1.App
-	(*GetAppRequest)(nil),            // 20: orla.v1.GetAppRequest
-	(*GetAppResponse)(nil),           // 21: orla.v1.GetAppResponse
-	(*FunctionState)(nil),            // 22: orla.v1.FunctionState
-	(*Circuit)(nil),                  // 23: orla.v1.Circuit
-	(*ListRoutesRequest)(nil),        // 24: orla.v1.ListRoutesRequest
-	(*ListRoutesResponse)(nil),       // 25: orla.v1.ListRoutesResponse
-	(*RouteLine)(nil),                // 26: orla.v1.RouteLine
-	(*ExplainRouteRequest)(nil),      // 27: orla.v1.ExplainRouteRequest
-	(*ExplainRouteResponse)(nil),     // 28: orla.v1.ExplainRouteResponse
-	(*Step)(nil),                     // 29: orla.v1.Step
-	(*TailLogsRequest)(nil),          // 30: orla.v1.TailLogsRequest
-	(*TailLogsResponse)(nil),         // 31: orla.v1.TailLogsResponse
-	(*CreateTokenRequest)(nil),       // 32: orla.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),      // 33: orla.v1.CreateTokenResponse
-	(*ListTokensRequest)(nil),        // 34: orla.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),       // 35: orla.v1.ListTokensResponse
-	(*RevokeTokenRequest)(nil),       // 36: orla.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),      // 37: orla.v1.RevokeTokenResponse
-	(*Problems)(nil),                 // 38: orla.v1.Problems
-	(*Problem)(nil),                  // 39: orla.v1.Problem
-	(*timestamppb.Timestamp)(nil),    // 40: google.protobuf.Timestamp
-	(*Manifest)(nil),                 // 41: orla.v1.Manifest
-	(Kind)(0),                        // 42: orla.v1.Kind
-	(*Head)(nil),                     // 43: orla.v1.Head
-	(Abi)(0),                         // 44: orla.v1.Abi
-	(*Route)(nil),                    // 45: orla.v1.Route
-	(*Field)(nil),                    // 46: orla.v1.Field
-	(Role)(0),                        // 47: orla.v1.Role
-	(*Token)(nil),                    // 48: orla.v1.Token
+	(NodeState)(0),                   // 0: orla.v1.NodeState
+	(*GetNodeRequest)(nil),           // 1: orla.v1.GetNodeRequest
+	(*GetNodeResponse)(nil),          // 2: orla.v1.GetNodeResponse
+	(*Refusal)(nil),                  // 3: orla.v1.Refusal
+	(*FindMissingBlobsRequest)(nil),  // 4: orla.v1.FindMissingBlobsRequest
+	(*FindMissingBlobsResponse)(nil), // 5: orla.v1.FindMissingBlobsResponse
+	(*UploadBlobsRequest)(nil),       // 6: orla.v1.UploadBlobsRequest
+	(*UploadBlobsResponse)(nil),      // 7: orla.v1.UploadBlobsResponse
+	(*DeployRequest)(nil),            // 8: orla.v1.DeployRequest
+	(*Rollout)(nil),                  // 9: orla.v1.Rollout
+	(*NodeResult)(nil),               // 10: orla.v1.NodeResult
+	(*DeployResponse)(nil),           // 11: orla.v1.DeployResponse
+	(*Progress)(nil),                 // 12: orla.v1.Progress
+	(*Live)(nil),                     // 13: orla.v1.Live
+	(*Checked)(nil),                  // 14: orla.v1.Checked
+	(*Summary)(nil),                  // 15: orla.v1.Summary
+	(*RollbackRequest)(nil),          // 16: orla.v1.RollbackRequest
+	(*RollbackResponse)(nil),         // 17: orla.v1.RollbackResponse
+	(*RemoveAppRequest)(nil),         // 18: orla.v1.RemoveAppRequest
+	(*RemoveAppResponse)(nil),        // 19: orla.v1.RemoveAppResponse
+	(*ListAppsRequest)(nil),          // 20: orla.v1.ListAppsRequest
+	(*ListAppsResponse)(nil),         // 21: orla.v1.ListAppsResponse
+	(*App)(nil),                      // 22: orla.v1.App
+	(*GetAppRequest)(nil),            // 23: orla.v1.GetAppRequest
+	(*GetAppResponse)(nil),           // 24: orla.v1.GetAppResponse
+	(*FunctionState)(nil),            // 25: orla.v1.FunctionState
+	(*Circuit)(nil),                  // 26: orla.v1.Circuit
+	(*ListRoutesRequest)(nil),        // 27: orla.v1.ListRoutesRequest
+	(*ListRoutesResponse)(nil),       // 28: orla.v1.ListRoutesResponse
+	(*RouteLine)(nil),                // 29: orla.v1.RouteLine
+	(*ExplainRouteRequest)(nil),      // 30: orla.v1.ExplainRouteRequest
+	(*ExplainRouteResponse)(nil),     // 31: orla.v1.ExplainRouteResponse
+	(*Step)(nil),                     // 32: orla.v1.Step
+	(*TailLogsRequest)(nil),          // 33: orla.v1.TailLogsRequest
+	(*TailLogsResponse)(nil),         // 34: orla.v1.TailLogsResponse
+	(*CreateTokenRequest)(nil),       // 35: orla.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),      // 36: orla.v1.CreateTokenResponse
+	(*ListTokensRequest)(nil),        // 37: orla.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),       // 38: orla.v1.ListTokensResponse
+	(*RevokeTokenRequest)(nil),       // 39: orla.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),      // 40: orla.v1.RevokeTokenResponse
+	(*ListNodesRequest)(nil),         // 41: orla.v1.ListNodesRequest
+	(*ListNodesResponse)(nil),        // 42: orla.v1.ListNodesResponse
+	(*NodeLine)(nil),                 // 43: orla.v1.NodeLine
+	(*DrainNodeRequest)(nil),         // 44: orla.v1.DrainNodeRequest
+	(*DrainNodeResponse)(nil),        // 45: orla.v1.DrainNodeResponse
+	(*Problems)(nil),                 // 46: orla.v1.Problems
+	(*Problem)(nil),                  // 47: orla.v1.Problem
+	(*timestamppb.Timestamp)(nil),    // 48: google.protobuf.Timestamp
+	(*Manifest)(nil),                 // 49: orla.v1.Manifest
+	(*durationpb.Duration)(nil),      // 50: google.protobuf.Duration
+	(Kind)(0),                        // 51: orla.v1.Kind
+	(*Head)(nil),                     // 52: orla.v1.Head
+	(Abi)(0),                         // 53: orla.v1.Abi
+	(*Route)(nil),                    // 54: orla.v1.Route
+	(*Field)(nil),                    // 55: orla.v1.Field
+	(Role)(0),                        // 56: orla.v1.Role
+	(*Token)(nil),                    // 57: orla.v1.Token
 }
 var file_orla_v1_control_proto_depIdxs = []int32{
-	40, // 0: orla.v1.GetNodeResponse.started:type_name -> google.protobuf.Timestamp
-	2,  // 1: orla.v1.GetNodeResponse.refusals:type_name -> orla.v1.Refusal
-	41, // 2: orla.v1.DeployRequest.manifest:type_name -> orla.v1.Manifest
-	9,  // 3: orla.v1.DeployResponse.progress:type_name -> orla.v1.Progress
-	10, // 4: orla.v1.DeployResponse.live:type_name -> orla.v1.Live
-	11, // 5: orla.v1.DeployResponse.checked:type_name -> orla.v1.Checked
-	12, // 6: orla.v1.Live.summary:type_name -> orla.v1.Summary
-	12, // 7: orla.v1.Checked.summary:type_name -> orla.v1.Summary
-	42, // 8: orla.v1.RollbackRequest.kind:type_name -> orla.v1.Kind
-	10, // 9: orla.v1.RollbackResponse.live:type_name -> orla.v1.Live
-	42, // 10: orla.v1.RemoveAppRequest.kind:type_name -> orla.v1.Kind
-	42, // 11: orla.v1.ListAppsRequest.kind:type_name -> orla.v1.Kind
-	19, // 12: orla.v1.ListAppsResponse.apps:type_name -> orla.v1.App
-	43, // 13: orla.v1.App.head:type_name -> orla.v1.Head
-	12, // 14: orla.v1.App.summary:type_name -> orla.v1.Summary
-	19, // 15: orla.v1.GetAppResponse.app:type_name -> orla.v1.App
-	41, // 16: orla.v1.GetAppResponse.manifest:type_name -> orla.v1.Manifest
-	22, // 17: orla.v1.GetAppResponse.functions:type_name -> orla.v1.FunctionState
-	44, // 18: orla.v1.FunctionState.abi:type_name -> orla.v1.Abi
-	23, // 19: orla.v1.FunctionState.circuit:type_name -> orla.v1.Circuit
-	40, // 20: orla.v1.Circuit.retry:type_name -> google.protobuf.Timestamp
-	26, // 21: orla.v1.ListRoutesResponse.routes:type_name -> orla.v1.RouteLine
-	45, // 22: orla.v1.RouteLine.route:type_name -> orla.v1.Route
-	46, // 23: orla.v1.ExplainRouteRequest.headers:type_name -> orla.v1.Field
-	45, // 24: orla.v1.ExplainRouteResponse.route:type_name -> orla.v1.Route
-	46, // 25: orla.v1.ExplainRouteResponse.captures:type_name -> orla.v1.Field
-	29, // 26: orla.v1.ExplainRouteResponse.steps:type_name -> orla.v1.Step
-	45, // 27: orla.v1.Step.route:type_name -> orla.v1.Route
-	40, // 28: orla.v1.TailLogsResponse.time:type_name -> google.protobuf.Timestamp
-	46, // 29: orla.v1.TailLogsResponse.attributes:type_name -> orla.v1.Field
-	47, // 30: orla.v1.CreateTokenRequest.role:type_name -> orla.v1.Role
-	48, // 31: orla.v1.CreateTokenResponse.token:type_name -> orla.v1.Token
-	48, // 32: orla.v1.ListTokensResponse.tokens:type_name -> orla.v1.Token
-	39, // 33: orla.v1.Problems.problems:type_name -> orla.v1.Problem
-	0,  // 34: orla.v1.ControlService.GetNode:input_type -> orla.v1.GetNodeRequest
-	3,  // 35: orla.v1.ControlService.FindMissingBlobs:input_type -> orla.v1.FindMissingBlobsRequest
-	5,  // 36: orla.v1.ControlService.UploadBlobs:input_type -> orla.v1.UploadBlobsRequest
-	7,  // 37: orla.v1.ControlService.Deploy:input_type -> orla.v1.DeployRequest
-	13, // 38: orla.v1.ControlService.Rollback:input_type -> orla.v1.RollbackRequest
-	15, // 39: orla.v1.ControlService.RemoveApp:input_type -> orla.v1.RemoveAppRequest
-	17, // 40: orla.v1.ControlService.ListApps:input_type -> orla.v1.ListAppsRequest
-	20, // 41: orla.v1.ControlService.GetApp:input_type -> orla.v1.GetAppRequest
-	24, // 42: orla.v1.ControlService.ListRoutes:input_type -> orla.v1.ListRoutesRequest
-	27, // 43: orla.v1.ControlService.ExplainRoute:input_type -> orla.v1.ExplainRouteRequest
-	30, // 44: orla.v1.ControlService.TailLogs:input_type -> orla.v1.TailLogsRequest
-	32, // 45: orla.v1.ControlService.CreateToken:input_type -> orla.v1.CreateTokenRequest
-	34, // 46: orla.v1.ControlService.ListTokens:input_type -> orla.v1.ListTokensRequest
-	36, // 47: orla.v1.ControlService.RevokeToken:input_type -> orla.v1.RevokeTokenRequest
-	1,  // 48: orla.v1.ControlService.GetNode:output_type -> orla.v1.GetNodeResponse
-	4,  // 49: orla.v1.ControlService.FindMissingBlobs:output_type -> orla.v1.FindMissingBlobsResponse
-	6,  // 50: orla.v1.ControlService.UploadBlobs:output_type -> orla.v1.UploadBlobsResponse
-	8,  // 51: orla.v1.ControlService.Deploy:output_type -> orla.v1.DeployResponse
-	14, // 52: orla.v1.ControlService.Rollback:output_type -> orla.v1.RollbackResponse
-	16, // 53: orla.v1.ControlService.RemoveApp:output_type -> orla.v1.RemoveAppResponse
-	18, // 54: orla.v1.ControlService.ListApps:output_type -> orla.v1.ListAppsResponse
-	21, // 55: orla.v1.ControlService.GetApp:output_type -> orla.v1.GetAppResponse
-	25, // 56: orla.v1.ControlService.ListRoutes:output_type -> orla.v1.ListRoutesResponse
-	28, // 57: orla.v1.ControlService.ExplainRoute:output_type -> orla.v1.ExplainRouteResponse
-	31, // 58: orla.v1.ControlService.TailLogs:output_type -> orla.v1.TailLogsResponse
-	33, // 59: orla.v1.ControlService.CreateToken:output_type -> orla.v1.CreateTokenResponse
-	35, // 60: orla.v1.ControlService.ListTokens:output_type -> orla.v1.ListTokensResponse
-	37, // 61: orla.v1.ControlService.RevokeToken:output_type -> orla.v1.RevokeTokenResponse
-	48, // [48:62] is the sub-list for method output_type
-	34, // [34:48] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	48, // 0: orla.v1.GetNodeResponse.started:type_name -> google.protobuf.Timestamp
+	3,  // 1: orla.v1.GetNodeResponse.refusals:type_name -> orla.v1.Refusal
+	49, // 2: orla.v1.DeployRequest.manifest:type_name -> orla.v1.Manifest
+	9,  // 3: orla.v1.DeployRequest.rollout:type_name -> orla.v1.Rollout
+	50, // 4: orla.v1.Rollout.timeout:type_name -> google.protobuf.Duration
+	50, // 5: orla.v1.Rollout.canary:type_name -> google.protobuf.Duration
+	0,  // 6: orla.v1.NodeResult.state:type_name -> orla.v1.NodeState
+	12, // 7: orla.v1.DeployResponse.progress:type_name -> orla.v1.Progress
+	13, // 8: orla.v1.DeployResponse.live:type_name -> orla.v1.Live
+	14, // 9: orla.v1.DeployResponse.checked:type_name -> orla.v1.Checked
+	10, // 10: orla.v1.DeployResponse.node:type_name -> orla.v1.NodeResult
+	15, // 11: orla.v1.Live.summary:type_name -> orla.v1.Summary
+	10, // 12: orla.v1.Live.nodes:type_name -> orla.v1.NodeResult
+	15, // 13: orla.v1.Checked.summary:type_name -> orla.v1.Summary
+	51, // 14: orla.v1.RollbackRequest.kind:type_name -> orla.v1.Kind
+	9,  // 15: orla.v1.RollbackRequest.rollout:type_name -> orla.v1.Rollout
+	13, // 16: orla.v1.RollbackResponse.live:type_name -> orla.v1.Live
+	51, // 17: orla.v1.RemoveAppRequest.kind:type_name -> orla.v1.Kind
+	51, // 18: orla.v1.ListAppsRequest.kind:type_name -> orla.v1.Kind
+	22, // 19: orla.v1.ListAppsResponse.apps:type_name -> orla.v1.App
+	52, // 20: orla.v1.App.head:type_name -> orla.v1.Head
+	15, // 21: orla.v1.App.summary:type_name -> orla.v1.Summary
+	22, // 22: orla.v1.GetAppResponse.app:type_name -> orla.v1.App
+	49, // 23: orla.v1.GetAppResponse.manifest:type_name -> orla.v1.Manifest
+	25, // 24: orla.v1.GetAppResponse.functions:type_name -> orla.v1.FunctionState
+	53, // 25: orla.v1.FunctionState.abi:type_name -> orla.v1.Abi
+	26, // 26: orla.v1.FunctionState.circuit:type_name -> orla.v1.Circuit
+	48, // 27: orla.v1.Circuit.retry:type_name -> google.protobuf.Timestamp
+	29, // 28: orla.v1.ListRoutesResponse.routes:type_name -> orla.v1.RouteLine
+	54, // 29: orla.v1.RouteLine.route:type_name -> orla.v1.Route
+	55, // 30: orla.v1.ExplainRouteRequest.headers:type_name -> orla.v1.Field
+	54, // 31: orla.v1.ExplainRouteResponse.route:type_name -> orla.v1.Route
+	55, // 32: orla.v1.ExplainRouteResponse.captures:type_name -> orla.v1.Field
+	32, // 33: orla.v1.ExplainRouteResponse.steps:type_name -> orla.v1.Step
+	54, // 34: orla.v1.Step.route:type_name -> orla.v1.Route
+	48, // 35: orla.v1.TailLogsResponse.time:type_name -> google.protobuf.Timestamp
+	55, // 36: orla.v1.TailLogsResponse.attributes:type_name -> orla.v1.Field
+	56, // 37: orla.v1.CreateTokenRequest.role:type_name -> orla.v1.Role
+	57, // 38: orla.v1.CreateTokenResponse.token:type_name -> orla.v1.Token
+	57, // 39: orla.v1.ListTokensResponse.tokens:type_name -> orla.v1.Token
+	43, // 40: orla.v1.ListNodesResponse.nodes:type_name -> orla.v1.NodeLine
+	48, // 41: orla.v1.NodeLine.started:type_name -> google.protobuf.Timestamp
+	3,  // 42: orla.v1.NodeLine.refusals:type_name -> orla.v1.Refusal
+	47, // 43: orla.v1.Problems.problems:type_name -> orla.v1.Problem
+	1,  // 44: orla.v1.ControlService.GetNode:input_type -> orla.v1.GetNodeRequest
+	4,  // 45: orla.v1.ControlService.FindMissingBlobs:input_type -> orla.v1.FindMissingBlobsRequest
+	6,  // 46: orla.v1.ControlService.UploadBlobs:input_type -> orla.v1.UploadBlobsRequest
+	8,  // 47: orla.v1.ControlService.Deploy:input_type -> orla.v1.DeployRequest
+	16, // 48: orla.v1.ControlService.Rollback:input_type -> orla.v1.RollbackRequest
+	18, // 49: orla.v1.ControlService.RemoveApp:input_type -> orla.v1.RemoveAppRequest
+	20, // 50: orla.v1.ControlService.ListApps:input_type -> orla.v1.ListAppsRequest
+	23, // 51: orla.v1.ControlService.GetApp:input_type -> orla.v1.GetAppRequest
+	27, // 52: orla.v1.ControlService.ListRoutes:input_type -> orla.v1.ListRoutesRequest
+	30, // 53: orla.v1.ControlService.ExplainRoute:input_type -> orla.v1.ExplainRouteRequest
+	33, // 54: orla.v1.ControlService.TailLogs:input_type -> orla.v1.TailLogsRequest
+	35, // 55: orla.v1.ControlService.CreateToken:input_type -> orla.v1.CreateTokenRequest
+	37, // 56: orla.v1.ControlService.ListTokens:input_type -> orla.v1.ListTokensRequest
+	39, // 57: orla.v1.ControlService.RevokeToken:input_type -> orla.v1.RevokeTokenRequest
+	41, // 58: orla.v1.ControlService.ListNodes:input_type -> orla.v1.ListNodesRequest
+	44, // 59: orla.v1.ControlService.DrainNode:input_type -> orla.v1.DrainNodeRequest
+	2,  // 60: orla.v1.ControlService.GetNode:output_type -> orla.v1.GetNodeResponse
+	5,  // 61: orla.v1.ControlService.FindMissingBlobs:output_type -> orla.v1.FindMissingBlobsResponse
+	7,  // 62: orla.v1.ControlService.UploadBlobs:output_type -> orla.v1.UploadBlobsResponse
+	11, // 63: orla.v1.ControlService.Deploy:output_type -> orla.v1.DeployResponse
+	17, // 64: orla.v1.ControlService.Rollback:output_type -> orla.v1.RollbackResponse
+	19, // 65: orla.v1.ControlService.RemoveApp:output_type -> orla.v1.RemoveAppResponse
+	21, // 66: orla.v1.ControlService.ListApps:output_type -> orla.v1.ListAppsResponse
+	24, // 67: orla.v1.ControlService.GetApp:output_type -> orla.v1.GetAppResponse
+	28, // 68: orla.v1.ControlService.ListRoutes:output_type -> orla.v1.ListRoutesResponse
+	31, // 69: orla.v1.ControlService.ExplainRoute:output_type -> orla.v1.ExplainRouteResponse
+	34, // 70: orla.v1.ControlService.TailLogs:output_type -> orla.v1.TailLogsResponse
+	36, // 71: orla.v1.ControlService.CreateToken:output_type -> orla.v1.CreateTokenResponse
+	38, // 72: orla.v1.ControlService.ListTokens:output_type -> orla.v1.ListTokensResponse
+	40, // 73: orla.v1.ControlService.RevokeToken:output_type -> orla.v1.RevokeTokenResponse
+	42, // 74: orla.v1.ControlService.ListNodes:output_type -> orla.v1.ListNodesResponse
+	45, // 75: orla.v1.ControlService.DrainNode:output_type -> orla.v1.DrainNodeResponse
+	60, // [60:76] is the sub-list for method output_type
+	44, // [44:60] is the sub-list for method input_type
+	44, // [44:44] is the sub-list for extension type_name
+	44, // [44:44] is the sub-list for extension extendee
+	0,  // [0:44] is the sub-list for field type_name
 }
 
 func init() { file_orla_v1_control_proto_init() }
@@ -2821,23 +3521,25 @@ func file_orla_v1_control_proto_init() {
 	}
 	file_orla_v1_manifest_proto_init()
 	file_orla_v1_control_proto_msgTypes[7].OneofWrappers = []any{}
-	file_orla_v1_control_proto_msgTypes[8].OneofWrappers = []any{
+	file_orla_v1_control_proto_msgTypes[10].OneofWrappers = []any{
 		(*DeployResponse_Progress)(nil),
 		(*DeployResponse_Live)(nil),
 		(*DeployResponse_Checked)(nil),
+		(*DeployResponse_Node)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_orla_v1_control_proto_rawDesc), len(file_orla_v1_control_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   40,
+			NumEnums:      1,
+			NumMessages:   47,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_orla_v1_control_proto_goTypes,
 		DependencyIndexes: file_orla_v1_control_proto_depIdxs,
+		EnumInfos:         file_orla_v1_control_proto_enumTypes,
 		MessageInfos:      file_orla_v1_control_proto_msgTypes,
 	}.Build()
 	File_orla_v1_control_proto = out.File

@@ -71,6 +71,12 @@ const (
 	// ControlServiceRevokeTokenProcedure is the fully-qualified name of the ControlService's
 	// RevokeToken RPC.
 	ControlServiceRevokeTokenProcedure = "/orla.v1.ControlService/RevokeToken"
+	// ControlServiceListNodesProcedure is the fully-qualified name of the ControlService's ListNodes
+	// RPC.
+	ControlServiceListNodesProcedure = "/orla.v1.ControlService/ListNodes"
+	// ControlServiceDrainNodeProcedure is the fully-qualified name of the ControlService's DrainNode
+	// RPC.
+	ControlServiceDrainNodeProcedure = "/orla.v1.ControlService/DrainNode"
 )
 
 // ControlServiceClient is a client for the orla.v1.ControlService service.
@@ -110,6 +116,12 @@ type ControlServiceClient interface {
 	ListTokens(context.Context, *connect.Request[v1.ListTokensRequest]) (*connect.Response[v1.ListTokensResponse], error)
 	// RevokeToken ends a token. Role: admin.
 	RevokeToken(context.Context, *connect.Request[v1.RevokeTokenRequest]) (*connect.Response[v1.RevokeTokenResponse], error)
+	// ListNodes returns the cluster's nodes, as the hub that answers knows them. Role:
+	// viewer.
+	ListNodes(context.Context, *connect.Request[v1.ListNodesRequest]) (*connect.Response[v1.ListNodesResponse], error)
+	// DrainNode has a node ask its clients and load balancers to go elsewhere, or, with
+	// resume, to come back. Role: admin.
+	DrainNode(context.Context, *connect.Request[v1.DrainNodeRequest]) (*connect.Response[v1.DrainNodeResponse], error)
 }
 
 // NewControlServiceClient constructs a client for the orla.v1.ControlService service. By default,
@@ -207,6 +219,18 @@ func NewControlServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			connect.WithSchema(controlServiceMethods.ByName("RevokeToken")),
 			connect.WithClientOptions(opts...),
 		),
+		listNodes: connect.NewClient[v1.ListNodesRequest, v1.ListNodesResponse](
+			httpClient,
+			baseURL+ControlServiceListNodesProcedure,
+			connect.WithSchema(controlServiceMethods.ByName("ListNodes")),
+			connect.WithClientOptions(opts...),
+		),
+		drainNode: connect.NewClient[v1.DrainNodeRequest, v1.DrainNodeResponse](
+			httpClient,
+			baseURL+ControlServiceDrainNodeProcedure,
+			connect.WithSchema(controlServiceMethods.ByName("DrainNode")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -226,6 +250,8 @@ type controlServiceClient struct {
 	createToken      *connect.Client[v1.CreateTokenRequest, v1.CreateTokenResponse]
 	listTokens       *connect.Client[v1.ListTokensRequest, v1.ListTokensResponse]
 	revokeToken      *connect.Client[v1.RevokeTokenRequest, v1.RevokeTokenResponse]
+	listNodes        *connect.Client[v1.ListNodesRequest, v1.ListNodesResponse]
+	drainNode        *connect.Client[v1.DrainNodeRequest, v1.DrainNodeResponse]
 }
 
 // GetNode calls orla.v1.ControlService.GetNode.
@@ -298,6 +324,16 @@ func (c *controlServiceClient) RevokeToken(ctx context.Context, req *connect.Req
 	return c.revokeToken.CallUnary(ctx, req)
 }
 
+// ListNodes calls orla.v1.ControlService.ListNodes.
+func (c *controlServiceClient) ListNodes(ctx context.Context, req *connect.Request[v1.ListNodesRequest]) (*connect.Response[v1.ListNodesResponse], error) {
+	return c.listNodes.CallUnary(ctx, req)
+}
+
+// DrainNode calls orla.v1.ControlService.DrainNode.
+func (c *controlServiceClient) DrainNode(ctx context.Context, req *connect.Request[v1.DrainNodeRequest]) (*connect.Response[v1.DrainNodeResponse], error) {
+	return c.drainNode.CallUnary(ctx, req)
+}
+
 // ControlServiceHandler is an implementation of the orla.v1.ControlService service.
 type ControlServiceHandler interface {
 	// GetNode describes the node that answers. Role: viewer.
@@ -335,6 +371,12 @@ type ControlServiceHandler interface {
 	ListTokens(context.Context, *connect.Request[v1.ListTokensRequest]) (*connect.Response[v1.ListTokensResponse], error)
 	// RevokeToken ends a token. Role: admin.
 	RevokeToken(context.Context, *connect.Request[v1.RevokeTokenRequest]) (*connect.Response[v1.RevokeTokenResponse], error)
+	// ListNodes returns the cluster's nodes, as the hub that answers knows them. Role:
+	// viewer.
+	ListNodes(context.Context, *connect.Request[v1.ListNodesRequest]) (*connect.Response[v1.ListNodesResponse], error)
+	// DrainNode has a node ask its clients and load balancers to go elsewhere, or, with
+	// resume, to come back. Role: admin.
+	DrainNode(context.Context, *connect.Request[v1.DrainNodeRequest]) (*connect.Response[v1.DrainNodeResponse], error)
 }
 
 // NewControlServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -428,6 +470,18 @@ func NewControlServiceHandler(svc ControlServiceHandler, opts ...connect.Handler
 		connect.WithSchema(controlServiceMethods.ByName("RevokeToken")),
 		connect.WithHandlerOptions(opts...),
 	)
+	controlServiceListNodesHandler := connect.NewUnaryHandler(
+		ControlServiceListNodesProcedure,
+		svc.ListNodes,
+		connect.WithSchema(controlServiceMethods.ByName("ListNodes")),
+		connect.WithHandlerOptions(opts...),
+	)
+	controlServiceDrainNodeHandler := connect.NewUnaryHandler(
+		ControlServiceDrainNodeProcedure,
+		svc.DrainNode,
+		connect.WithSchema(controlServiceMethods.ByName("DrainNode")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/orla.v1.ControlService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case ControlServiceGetNodeProcedure:
@@ -458,6 +512,10 @@ func NewControlServiceHandler(svc ControlServiceHandler, opts ...connect.Handler
 			controlServiceListTokensHandler.ServeHTTP(w, r)
 		case ControlServiceRevokeTokenProcedure:
 			controlServiceRevokeTokenHandler.ServeHTTP(w, r)
+		case ControlServiceListNodesProcedure:
+			controlServiceListNodesHandler.ServeHTTP(w, r)
+		case ControlServiceDrainNodeProcedure:
+			controlServiceDrainNodeHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -521,4 +579,12 @@ func (UnimplementedControlServiceHandler) ListTokens(context.Context, *connect.R
 
 func (UnimplementedControlServiceHandler) RevokeToken(context.Context, *connect.Request[v1.RevokeTokenRequest]) (*connect.Response[v1.RevokeTokenResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("orla.v1.ControlService.RevokeToken is not implemented"))
+}
+
+func (UnimplementedControlServiceHandler) ListNodes(context.Context, *connect.Request[v1.ListNodesRequest]) (*connect.Response[v1.ListNodesResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("orla.v1.ControlService.ListNodes is not implemented"))
+}
+
+func (UnimplementedControlServiceHandler) DrainNode(context.Context, *connect.Request[v1.DrainNodeRequest]) (*connect.Response[v1.DrainNodeResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("orla.v1.ControlService.DrainNode is not implemented"))
 }

@@ -1,0 +1,226 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/orla-edge/orla/cluster"
+	"github.com/orla-edge/orla/dispatch"
+	"github.com/orla-edge/orla/modules"
+	"github.com/orla-edge/orla/modules/peer"
+	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
+	"github.com/orla-edge/orla/release"
+)
+
+const (
+	// stagesAtOnce bounds the releases that a node gets ready at the same time.
+	stagesAtOnce = 4
+	// tellEvery is how often a node says what it is at.
+	tellEvery = 300 * time.Millisecond
+	// maxKeep bounds how long a node keeps a release ready that may never go live.
+	maxKeep = 10 * time.Minute
+)
+
+// staging is a release that a hub has asked this node to get ready.
+type staging struct {
+	cancel context.CancelFunc
+	answer *orlav1.Staged // nil: it is being worked on
+	r      *dispatch.Release
+}
+
+// stagings are the releases that hubs have asked for, by the id of the question.
+type stagings struct {
+	mu    sync.Mutex // guards all below
+	byID  map[string]*staging
+	slots chan struct{}
+}
+
+// onStage gets a release ready in a goroutine of its own, and tells the hubs.
+func (s *Service) onStage(ctx context.Context, msg cluster.Message) {
+	st, err := decode[orlav1.Stage](msg.Data)
+	if err != nil || st.GetOrigin() == s.cfg.Node || st.GetId() == "" {
+		return
+	}
+	s.stagings.mu.Lock()
+	if old := s.stagings.byID[st.GetId()]; old != nil { // it asks again
+		answer := old.answer
+		s.stagings.mu.Unlock()
+		if answer != nil {
+			s.send(cluster.Hubs, topicStaged+st.GetId(), answer)
+		}
+		return
+	}
+	keep := min(time.Duration(st.GetKeepMs())*time.Millisecond, maxKeep)
+	ctx, cancel := context.WithTimeout(ctx, keep)
+	job := &staging{cancel: cancel}
+	if s.stagings.byID == nil {
+		s.stagings.byID = map[string]*staging{}
+		s.stagings.slots = make(chan struct{}, stagesAtOnce)
+	}
+	s.stagings.byID[st.GetId()] = job
+	s.stagings.mu.Unlock()
+	context.AfterFunc(ctx, func() { s.unstage(st.GetId()) }) // when it is taken back, or kept for too long
+	s.background.Go(func() { s.runStage(ctx, st, job) })
+}
+
+func (s *Service) runStage(ctx context.Context, st *orlav1.Stage, job *staging) {
+	answer := &orlav1.Staged{Id: st.GetId(), Node: s.cfg.Node}
+	r, err := s.stageHere(ctx, st)
+	switch {
+	case ctx.Err() != nil:
+		if r != nil {
+			s.cfg.Dispatcher.Discard(r)
+		}
+		return
+	case err != nil:
+		answer.Refusal = err.Error()
+		s.cfg.Logger.Warn("release refused before it went live", "app", st.GetName(), "release", st.GetRelease(), "error", err)
+	default:
+		answer.Ready = true
+	}
+	s.stagings.mu.Lock()
+	gone := s.stagings.byID[st.GetId()] != job
+	if !gone {
+		job.answer, job.r = answer, r
+		if r != nil {
+			s.staged.put(r)
+		}
+	}
+	s.stagings.mu.Unlock()
+	if gone && r != nil {
+		s.cfg.Dispatcher.Discard(r)
+		return
+	}
+	s.send(cluster.Hubs, topicStaged+st.GetId(), answer)
+}
+
+// stageHere fetches, verifies and builds a release.
+func (s *Service) stageHere(ctx context.Context, st *orlav1.Stage) (*dispatch.Release, error) {
+	select {
+	case s.stagings.slots <- struct{}{}:
+		defer func() { <-s.stagings.slots }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	digest, err := modules.ParseDigest(st.GetDigest())
+	if err != nil {
+		return nil, err
+	}
+	tell := s.teller(st)
+	m, err := s.stagedManifest(ctx, st, digest)
+	if err != nil {
+		return nil, err
+	}
+	if m.GetName() != st.GetName() {
+		return nil, fmt.Errorf("the manifest is of %q", m.GetName())
+	}
+	if ps := release.ValidateStored(m); len(ps) > 0 {
+		return nil, ps
+	}
+	if err := s.cfg.Fetcher.EnsureFrom(ctx, st.GetPeers(), blobsOf(m), peer.OnProgress(func(p peer.Progress) {
+		tell("fetch", uint64(p.Bytes), uint64(p.TotalBytes)) //nolint:gosec // sizes
+	})); err != nil {
+		return nil, err
+	}
+	if len(m.GetFunctions()) > 0 {
+		tell("compile", 0, uint64(len(m.GetFunctions())))
+	}
+	return s.cfg.Dispatcher.Build(ctx, dispatch.Spec{Number: st.GetRelease(), Digest: digest, Since: st.GetSince().AsTime(), Manifest: m})
+}
+
+// stagedManifest returns the manifest that came along, or fetches it. It is on disk
+// then.
+func (s *Service) stagedManifest(ctx context.Context, st *orlav1.Stage, digest modules.Digest) (*orlav1.Manifest, error) {
+	if len(st.GetManifest()) == 0 {
+		b, err := s.cfg.Fetcher.Read(ctx, digest, maxMessageBytes)
+		if err != nil {
+			return nil, err
+		}
+		return release.Decode(b)
+	}
+	got, err := s.cfg.Blobs.Put(st.GetManifest())
+	if err != nil {
+		return nil, fmt.Errorf("store the manifest: %w", err)
+	}
+	if got != digest {
+		return nil, errors.New("the manifest is not the one that was announced")
+	}
+	if err := s.cfg.Blobs.Sync(); err != nil {
+		return nil, fmt.Errorf("store the manifest: %w", err)
+	}
+	return release.Decode(st.GetManifest())
+}
+
+// teller returns a function that tells the hubs what the node is at, now and then.
+func (s *Service) teller(st *orlav1.Stage) func(step string, done, total uint64) {
+	var mu sync.Mutex
+	var told time.Time
+	var last string
+	return func(step string, done, total uint64) {
+		mu.Lock()
+		now := time.Now()
+		skip := step == last && now.Sub(told) < tellEvery
+		if !skip {
+			told, last = now, step
+		}
+		mu.Unlock()
+		if !skip {
+			s.send(cluster.Hubs, topicStaged+st.GetId(), &orlav1.Staged{Id: st.GetId(), Node: s.cfg.Node, Step: step, Done: done, Total: total})
+		}
+	}
+}
+
+func (s *Service) onUnstage(msg cluster.Message) {
+	if u, err := decode[orlav1.Unstage](msg.Data); err == nil {
+		s.unstage(u.GetId())
+	}
+}
+
+// unstage lets go of what was got ready and did not go live.
+func (s *Service) unstage(id string) {
+	s.stagings.mu.Lock()
+	job := s.stagings.byID[id]
+	delete(s.stagings.byID, id)
+	s.stagings.mu.Unlock()
+	if job == nil {
+		return
+	}
+	job.cancel()
+	if job.r == nil {
+		return
+	}
+	if r := s.staged.take(job.r.Name, job.r.Number, job.r.Digest); r == job.r {
+		s.cfg.Dispatcher.Discard(r)
+	} else if r != nil { // another question's
+		s.staged.put(r)
+	}
+}
+
+// blobsOf returns what a release consists of, but for its manifest.
+func blobsOf(m *orlav1.Manifest) []peer.Blob {
+	var out []peer.Blob
+	add := func(digest string, size int64) {
+		if d, err := modules.ParseDigest(digest); err == nil {
+			out = append(out, peer.Blob{Digest: d, Size: size})
+		}
+	}
+	file := func(f *orlav1.File) {
+		add(f.GetDigest(), f.GetSize())
+		for _, v := range f.GetVariants() {
+			add(v.GetDigest(), v.GetSize())
+		}
+	}
+	for _, f := range m.GetSite().GetFiles() {
+		file(f)
+	}
+	for _, fn := range m.GetFunctions() {
+		add(fn.GetModule(), fn.GetModuleSize())
+		for _, f := range fn.GetFiles() {
+			file(f)
+		}
+	}
+	return out
+}
