@@ -253,13 +253,13 @@ func (n *Node) run(ctx context.Context) error {
 	}
 	start(below, "collect blobs", n.collect)
 	start(below, "clean compiled code", n.cleanCode)
-	start(below, "signs of life", n.reportAlive)
 	admin, err := n.adminServer()
 	if err != nil {
 		return err
 	}
 	api, stopAPI := context.WithCancel(below)
 	defer stopAPI()
+	start(api, "signs of life", n.reportAlive)
 	// A successor shares the socket with its predecessor, which has the answers
 	// until this node does.
 	if n.predecessor() == nil {

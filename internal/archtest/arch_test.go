@@ -370,3 +370,18 @@ func TestWritten(t *testing.T) {
 		}
 	}
 }
+
+// TestImageHasEveryPackage looks whether a build in a container sees all that it
+// needs: .dockerignore lists what goes in.
+func TestImageHasEveryPackage(t *testing.T) {
+	b, err := os.ReadFile("../../.dockerignore")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(string(b), "\n")
+	for pkg := range allowed {
+		if top, _, _ := strings.Cut(pkg, "/"); !slices.Contains(lines, "!"+top) {
+			t.Errorf(".dockerignore leaves out %s; add !%s", pkg, top)
+		}
+	}
+}
