@@ -64,8 +64,17 @@ func TestManySmallBlobs(t *testing.T) {
 func TestBatchIsPutTogetherFromSeveralPeers(t *testing.T) {
 	id := identity(t)
 	contents, blobs := small(90)
-	first, _ := node(t, id, contents[:30]...)
-	second, _ := node(t, id, contents[20:60]...)
+	var peers []string
+	var handlers []*counted
+	for _, part := range [][][]byte{contents[:30], contents[20:60]} {
+		src, _ := store(t)
+		for _, c := range part {
+			src.Put(c)
+		}
+		h := &counted{Handler: peer.NewHandler(src, peer.Limits{})}
+		handlers = append(handlers, h)
+		peers = append(peers, serve(t, id, h))
+	}
 	dir, _ := store(t)
 	last := memory{map[modules.Digest][]byte{}}
 	for _, c := range contents[60:] {
@@ -73,12 +82,17 @@ func TestBatchIsPutTogetherFromSeveralPeers(t *testing.T) {
 	}
 	f := peer.New(peer.Config{
 		Blobs: dir, Client: client(t, id), Stores: []peer.Store{last},
-		Peers: func() []string { return []string{first, second} },
+		Peers: func() []string { return peers },
 	})
 	if err := f.Ensure(t.Context(), blobs); err != nil {
 		t.Fatal(err)
 	}
 	verify(t, dir, blobs...)
+	for i, h := range handlers {
+		if h.batches.Load() != 1 || h.alone.Load() != 0 {
+			t.Errorf("peer %d got %d batches and %d requests for what it had said it lacks, want 1 and 0", i, h.batches.Load(), h.alone.Load())
+		}
+	}
 }
 
 func TestBrokenBatch(t *testing.T) {

@@ -43,7 +43,6 @@ type download struct {
 	w       *modules.Writer // nil before the first byte and after a failure
 	written int64
 	from    []string // the sources of what was written
-	whole   bool     // take all of it from one source: parts did not fit together
 
 	tried  []string         // sources, in the order in which they were asked first
 	failed map[string]error // each one's last answer
@@ -137,10 +136,10 @@ func (f *Fetcher) judge(ctx context.Context, src source, digest modules.Digest, 
 	case errors.Is(err, modules.ErrNotFound), errors.Is(err, errBusy), errors.Is(err, errMixed), errors.Is(err, modules.ErrTooLarge):
 	case errors.Is(err, errWrong):
 		f.health.failed(src.name, time.Now().Add(wrongFor))
-		f.log.ErrorContext(ctx, "blob source sends wrong bytes", "source", src.name, "digest", digest.String(), "err", err)
+		f.log.ErrorContext(ctx, "blob source sends wrong bytes", "source", src.name, "digest", digest.String(), "error", err)
 	default:
 		f.health.failed(src.name, time.Now().Add(failedFor))
-		f.log.WarnContext(ctx, "blob transfer failed", "source", src.name, "digest", digest.String(), "err", err)
+		f.log.WarnContext(ctx, "blob transfer failed", "source", src.name, "digest", digest.String(), "error", err)
 	}
 }
 
@@ -183,9 +182,6 @@ func (d *download) restart() {
 
 // take continues the blob with what src has from there on.
 func (d *download) take(ctx context.Context, src source) error {
-	if d.whole {
-		d.restart()
-	}
 	if d.w == nil {
 		w, err := d.f.blobs.Create()
 		if err != nil {
@@ -246,7 +242,8 @@ func (d *download) commit() error {
 }
 
 // wrong drops what was written and says whose fault it is: if several sources
-// sent parts of it, that of any.
+// sent parts of it, nobody's in particular. The next pass begins with those that
+// did not break off.
 func (d *download) wrong(what string) error {
 	err := errWrong
 	for _, name := range d.from {
@@ -255,6 +252,5 @@ func (d *download) wrong(what string) error {
 		}
 	}
 	d.restart()
-	d.whole = d.whole || errors.Is(err, errMixed)
 	return fmt.Errorf("%w: %s", err, what)
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -49,6 +50,9 @@ func TestEnsureFetchesWhatIsMissing(t *testing.T) {
 	}
 	if left := uploads(t, root); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
+	}
+	if marker, err := filepath.Glob(filepath.Join(root, "tmp", "*", "unsynced")); len(marker) > 0 || err != nil {
+		t.Error("Ensure returned before the blobs were durable")
 	}
 }
 
@@ -234,6 +238,20 @@ func TestPreferredPeersAreAskedFirst(t *testing.T) {
 		t.Fatal(err)
 	}
 	verify(t, dir, blob(content))
+}
+
+func TestPeerNamedTwiceIsAskedOnce(t *testing.T) {
+	id := identity(t)
+	src, _ := store(t)
+	h := &counted{Handler: peer.NewHandler(src, peer.Limits{})}
+	base := serve(t, id, h)
+	f, _, _ := fetcher(t, id, base, base+"/")
+	if err := f.EnsureFrom(t.Context(), []string{base + "/"}, []peer.Blob{blob([]byte("x"))}); !errors.Is(err, peer.ErrUnavailable) {
+		t.Errorf("Ensure = %v, want ErrUnavailable", err)
+	}
+	if h.batches.Load()+h.alone.Load() != 1 {
+		t.Errorf("%d batches and %d single requests, want one in all", h.batches.Load(), h.alone.Load())
+	}
 }
 
 func TestUnavailableBlobNamesEverySource(t *testing.T) {
@@ -456,5 +474,18 @@ func TestStoresAreAskedAfterPeers(t *testing.T) {
 	verify(t, dir, blob(content))
 	if len(broken.seen) != 1 {
 		t.Errorf("the peer was asked %d times, want once, and the store for the rest", len(broken.seen))
+	}
+}
+
+func TestRedirectsAreNotFollowed(t *testing.T) {
+	id := identity(t)
+	content := []byte("content")
+	elsewhere := serve(t, id, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { t.Errorf("asked for %s", r.URL) }))
+	base := serve(t, id, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, elsewhere+r.URL.Path, http.StatusTemporaryRedirect)
+	}))
+	f, _, _ := fetcher(t, id, base)
+	if err := f.Ensure(t.Context(), []peer.Blob{blob(content)}); !errors.Is(err, peer.ErrUnavailable) || !strings.Contains(err.Error(), "307") {
+		t.Errorf("Ensure = %v, want ErrUnavailable and the status", err)
 	}
 }
