@@ -242,15 +242,16 @@ func TestPreferredPeersAreAskedFirst(t *testing.T) {
 
 func TestPeerNamedTwiceIsAskedOnce(t *testing.T) {
 	id := identity(t)
+	_, blobs := small(2)
 	src, _ := store(t)
 	h := &counted{Handler: peer.NewHandler(src, peer.Limits{})}
 	base := serve(t, id, h)
 	f, _, _ := fetcher(t, id, base, base+"/")
-	if err := f.EnsureFrom(t.Context(), []string{base + "/"}, []peer.Blob{blob([]byte("x"))}); !errors.Is(err, peer.ErrUnavailable) {
+	if err := f.EnsureFrom(t.Context(), []string{base + "/"}, blobs); !errors.Is(err, peer.ErrUnavailable) {
 		t.Errorf("Ensure = %v, want ErrUnavailable", err)
 	}
-	if h.batches.Load()+h.alone.Load() != 1 {
-		t.Errorf("%d batches and %d single requests, want one in all", h.batches.Load(), h.alone.Load())
+	if h.batches.Load() != 1 || h.alone.Load() != 0 {
+		t.Errorf("%d batches and %d single requests, want 1 and 0", h.batches.Load(), h.alone.Load())
 	}
 }
 
