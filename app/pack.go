@@ -27,8 +27,15 @@ type Options struct {
 	Name string
 	// Hosts replaces the hosts in the file.
 	Hosts []string
+	// EveryHost adds the host "*" to the others, if it is not among them.
+	EveryHost bool
 	// Build runs the app's build command first.
 	Build bool
+	// Building is called with the build command before it runs, Built after it has
+	// ended well, or where there is none, before the app's files are read. Both may
+	// be nil.
+	Building func(command string)
+	Built    func()
 	// Stdout and Stderr take the build command's output. Nil discards it.
 	Stdout, Stderr io.Writer
 	// Progress is called after each file that was read, with bytes; one call at
@@ -48,9 +55,15 @@ func Pack(ctx context.Context, o Options) (*Package, error) {
 		if err := p.problems.Err(); err != nil {
 			return nil, err // what the folder lacks is not known before the build
 		}
+		if o.Building != nil {
+			o.Building(p.build)
+		}
 		if err := runBuild(ctx, p.source.dir, p.build, o.Stdout, o.Stderr); err != nil {
 			return nil, err
 		}
+	}
+	if o.Built != nil {
+		o.Built()
 	}
 	return p.pack(ctx)
 }
@@ -112,11 +125,14 @@ func (p *packer) readApp(file string) error {
 	if f.Name = first(p.opts.Name, f.Name); f.Name == "" && !problems.Covers("name") {
 		problems = append(problems, Problem{
 			File: doc.File(), Line: 1, Field: "name",
-			Message: fmt.Sprintf("the app has no name; add name = %q as the first line", nameFrom(p.source.dir)),
+			Message: fmt.Sprintf("the app has no name; add name = %q as the first line", NameFrom(p.source.dir)),
 		})
 	}
 	if len(p.opts.Hosts) > 0 {
 		f.Hosts = p.opts.Hosts
+	}
+	if p.opts.EveryHost && len(f.Hosts) > 0 && !slices.Contains(f.Hosts, "*") {
+		f.Hosts = append(slices.Clip(f.Hosts), "*")
 	}
 	c := &converter{doc: doc, source: p.source, problems: problems}
 	p.manifest = c.app(&f)
@@ -138,7 +154,7 @@ func (p *packer) readApp(file string) error {
 // loneModule makes the app of a module without a file: one function for
 // everything.
 func (p *packer) loneModule(file string) {
-	name := first(p.opts.Name, nameFrom(strings.TrimSuffix(file, filepath.Ext(file))))
+	name := first(p.opts.Name, NameFrom(strings.TrimSuffix(file, filepath.Ext(file))))
 	p.source.file = p.opts.Path
 	p.manifest = &orlav1.Manifest{
 		Name:      name,
@@ -160,8 +176,8 @@ func first(a, b string) string {
 	return b
 }
 
-// nameFrom makes an app's name of a path's last element.
-func nameFrom(path string) string {
+// NameFrom makes an app's name of a path's last element.
+func NameFrom(path string) string {
 	if abs, err := filepath.Abs(path); err == nil {
 		path = abs
 	}

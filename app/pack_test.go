@@ -387,6 +387,41 @@ func TestPackSameContentSameManifest(t *testing.T) {
 	}
 }
 
+func TestPackForEveryHost(t *testing.T) {
+	for hosts, want := range map[string][]string{
+		"":                               {"*"},
+		"hosts = ['a.example']":          {"a.example", "*"},
+		"hosts = ['*', 'a.example']":     {"*", "a.example"},
+		"hosts = ['a.example', '*.b.c']": {"a.example", "*.b.c", "*"},
+	} {
+		dir := tree(t, map[string]string{"orla.toml": "name = 'shop'\n" + hosts + "\n[site]\n", "public/index.html": "x"})
+		if got := pack(t, app.Options{Path: dir, EveryHost: true}).Manifest.GetHosts(); !slices.Equal(got, want) {
+			t.Errorf("%s: hosts = %q, want %q", hosts, got, want)
+		}
+	}
+}
+
+// TestPackTellsOfTheBuild: the hooks are called in their order, and Built only after a
+// good end.
+func TestPackTellsOfTheBuild(t *testing.T) {
+	for command, want := range map[string]string{"": "built", "echo x > public/made": "building echo x > public/made, built", "exit 1": "building exit 1"} {
+		file := "name = 'shop'\n[site]\n"
+		if command != "" {
+			file += "[build]\ncommand = '" + command + "'\n"
+		}
+		dir := tree(t, map[string]string{"orla.toml": file, "public/index.html": "x"})
+		var calls []string
+		_, _ = app.Pack(t.Context(), app.Options{ // the failure is meant
+			Path: dir, Build: true,
+			Building: func(command string) { calls = append(calls, "building "+command) },
+			Built:    func() { calls = append(calls, "built") },
+		})
+		if got := strings.Join(calls, ", "); got != want {
+			t.Errorf("%q: %s, want %s", command, got, want)
+		}
+	}
+}
+
 func TestBuild(t *testing.T) {
 	file := func(command string) map[string]string {
 		return map[string]string{"orla.toml": fmt.Sprintf("name = 'shop'\n[build]\ncommand = '''%s'''\n[site]\ndir = 'out'\n", command)}

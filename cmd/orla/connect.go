@@ -52,7 +52,13 @@ func (n *nodeFlags) find() (*client.Client, error) {
 // package's name.
 type person struct{ err error }
 
-func (e person) Error() string { return strings.TrimPrefix(e.err.Error(), "client: ") }
+func (e person) Error() string {
+	text := e.err.Error()
+	if name, rest, ok := strings.Cut(text, ": "); ok && (name == "client" || name == "starter" || name == "dev") {
+		return rest
+	}
+	return text
+}
 func (e person) Unwrap() error { return e.err }
 
 func (n *nodeFlags) api() (orlav1connect.ControlServiceClient, error) {

@@ -34,7 +34,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "ready": ready, "get": get, "await": await, "terminate": terminate, "replace": replace, "module": writeModule,
+			"exits": exits, "ready": ready, "get": get, "await": await, "printed": waitForText, "terminate": terminate, "replace": replace, "module": writeModule,
 		},
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("ORLA_DATA", filepath.Join(env.WorkDir, "data"))
@@ -136,6 +136,14 @@ func await(ts *testscript.TestScript, _ bool, args []string) {
 	poll(ts, args[0], func(ctx context.Context) bool {
 		_, _, err := fetch(ctx, args[2])
 		ts.Check(err)
+		b, err := os.ReadFile(ts.MkAbs(args[0]))
+		return err == nil && strings.Contains(string(b), args[1])
+	})
+}
+
+// waitForText FILE TEXT waits until a file that another command writes has the text.
+func waitForText(ts *testscript.TestScript, _ bool, args []string) {
+	poll(ts, args[0], func(context.Context) bool {
 		b, err := os.ReadFile(ts.MkAbs(args[0]))
 		return err == nil && strings.Contains(string(b), args[1])
 	})

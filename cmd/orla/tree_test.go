@@ -97,7 +97,7 @@ func validLines(t *testing.T, where, text string) {
 // TestListsPrintJSON: a command that shows something can show it to programs.
 func TestListsPrintJSON(t *testing.T) {
 	plain := map[string]bool{ // what they print is a text for one purpose, or nothing
-		"orla serve": true, "orla completion": true, "orla routes export": true, "orla routes diff": true,
+		"orla serve": true, "orla dev": true, "orla completion": true, "orla routes export": true, "orla routes diff": true,
 		"orla": true, "orla module": true, "orla token": true, "orla cluster": true,
 	}
 	each(newRoot(silentConsole()), func(cmd *cobra.Command) {

@@ -35,6 +35,7 @@ var allowed = map[string][]string{
 	"telemetry":                   {"proto/..."},
 	"app/document":                {"release"},
 	"app":                         {"app/document", "release", "site", "router", "modules", "proto/..."},
+	"app/starter":                 {"app", "release"},
 	"site":                        {"router", "modules", "telemetry", "proto/..."},
 	"proxy":                       {"telemetry", "proto/..."},
 	"server":                      {"router", "telemetry"},
@@ -48,10 +49,11 @@ var allowed = map[string][]string{
 	"dispatch":                    {"release", "runtime", "site", "proxy", "router", "telemetry", "modules", "proto/..."},
 	"identity":                    {},
 	"client":                      {"app", "release", "modules", "proto/..."},
+	"dev":                         {"app", "client", "identity", "proto/..."},
 	"control":                     {"cluster", "dispatch", "identity", "modules/peer", "release", "runtime", "site", "router", "telemetry", "modules", "proto/..."},
 	"node/handover":               {},
 	"node":                        {"identity", "modules/peer", "node/handover", "certs", "cluster", "control", "dispatch", "modules/...", "proto/...", "proxy", "release", "router", "runtime", "server", "site", "telemetry"},
-	"cmd/orla":                    {"cmd/orla/...", "identity", "app/...", "release", "client", "node", "node/handover", "runtime", "runtime/compile", "runtime/memory", "telemetry", "proto/..."},
+	"cmd/orla":                    {"cmd/orla/...", "identity", "app/...", "release", "client", "dev", "node", "node/handover", "runtime", "runtime/compile", "runtime/memory", "telemetry", "proto/..."},
 }
 
 // owners lists the outside modules that belong to one package; packages below
@@ -72,12 +74,13 @@ var owners = map[string][]string{
 	"github.com/pelletier/go-toml":       {"app"},
 	"github.com/invopop/jsonschema":      {"app"},
 	"github.com/adrg/xdg":                {"client"},
+	"github.com/fsnotify/fsnotify":       {"dev"},
 	"github.com/spf13":                   {"cmd/orla"},
 	"github.com/schollz/progressbar":     {"cmd/orla"},
 	"github.com/minio/minio-go":          {"modules/s3"},
 	"oras.land/oras-go":                  {"modules/oci"},
 	"github.com/opencontainers":          {"modules/oci"},
-	"connectrpc.com/connect":             {"control", "client", "node", "cmd/orla", "proto"},
+	"connectrpc.com/connect":             {"control", "client", "dev", "node", "cmd/orla", "proto"},
 }
 
 // source is one file of the module that is part of the product.

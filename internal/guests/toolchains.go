@@ -16,7 +16,7 @@ const rustTarget = "wasm32-unknown-unknown"
 func Rust(t testing.TB, path string, flags ...string) []byte {
 	t.Helper()
 	source := filepath.Join(Root(t), path)
-	rustc := rustCompiler(t)
+	rustc := Rustc(t)
 	key := append([]string{"rust", version(t, rustc)}, flags...)
 	return cached(t, key, []string{source}, func(out string) *exec.Cmd {
 		args := []string{"--edition=2021", "--target=" + rustTarget, "--crate-type=cdylib", "-O", "-Cstrip=symbols", "-Dwarnings", "-o", out}
@@ -26,9 +26,9 @@ func Rust(t testing.TB, path string, flags ...string) []byte {
 	})
 }
 
-// rustCompiler returns a rustc that has the standard library for WebAssembly: the one
-// in PATH, or that of the distribution, which a rustup may hide.
-func rustCompiler(t testing.TB) string {
+// Rustc returns the path of a rustc that has the standard library for WebAssembly: the
+// one in PATH, or that of the distribution, which a rustup may hide.
+func Rustc(t testing.TB) string {
 	t.Helper()
 	for _, rustc := range []string{"rustc", "/usr/bin/rustc"} {
 		out, err := exec.CommandContext(t.Context(), rustc, "--print=target-libdir", "--target="+rustTarget).Output()
@@ -36,7 +36,11 @@ func rustCompiler(t testing.TB) string {
 			continue
 		}
 		if _, err := os.Stat(strings.TrimSpace(string(out))); err == nil {
-			return rustc
+			path, err := exec.LookPath(rustc)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return path
 		}
 	}
 	t.Fatalf("guests: no rustc with a standard library for %s; run make deps, or: rustup target add %s", rustTarget, rustTarget)
