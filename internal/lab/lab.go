@@ -1,0 +1,240 @@
+//go:build linux
+
+package lab
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/orla-edge/orla/app"
+	"github.com/orla-edge/orla/client"
+	"github.com/orla-edge/orla/identity"
+)
+
+// Options tells what a lab consists of. The zero value is one node that is alone.
+type Options struct {
+	// Hubs are the nodes that keep the register: 0, 1, 3 or 5. Zero means that the only
+	// node is no cluster.
+	Hubs int
+	// Edges only dial out.
+	Edges int
+	// Network gives each node a network namespace of its own, which [Lab.Partition]
+	// needs. It takes root.
+	Network bool
+	// Disk is the size in bytes of a disk of its own for each node's data, which
+	// [Node.FillDisk] needs. It takes root; zero means none.
+	Disk int64
+	// Clocks are how far each node's clock is ahead, in whole seconds, by the number from 0 on.
+	// Nodes without one have the machine's.
+	Clocks []time.Duration
+	// Args are further flags of every node.
+	Args []string
+}
+
+// Patience bounds each wait of a lab for something that has to come.
+const Patience = 60 * time.Second
+
+// Lab is a number of nodes. Its methods are for the test's own goroutine.
+type Lab struct {
+	t   testing.TB
+	net *network // nil: all nodes are on the loopback
+
+	// Nodes are the hubs, then the edges: n1, n2 …
+	Nodes []*Node
+}
+
+// New starts the nodes and returns when all of them serve. They are gone when the test
+// ends, and so is all that was made for them.
+func New(t testing.TB, o Options) *Lab {
+	t.Helper()
+	l := &Lab{t: t}
+	count := max(o.Hubs+o.Edges, 1)
+	if o.Network {
+		l.net = newNetwork(t, count)
+	}
+	binary := os.Getenv(binaryEnv)
+	if binary == "" {
+		t.Fatal("lab: TestMain has to call lab.Main")
+	}
+	secret := identity.New()
+	dir := t.TempDir()
+	for i := range count {
+		l.Nodes = append(l.Nodes, l.newNode(o, i, binary, filepath.Join(dir, fmt.Sprintf("n%d", i+1))))
+	}
+	for i, n := range l.Nodes {
+		if o.Hubs > 0 {
+			l.join(n, i < o.Hubs, o.Hubs, secret)
+		}
+		n.args = append(n.args, o.Args...)
+	}
+	for _, n := range l.Nodes { // hubs wait for each other
+		n.start()
+	}
+	for _, n := range l.Nodes {
+		n.await()
+	}
+	return l
+}
+
+// newNode prepares a node that is alone.
+func (l *Lab) newNode(o Options, i int, binary, dir string) *Node {
+	l.t.Helper()
+	n := &Node{t: l.t, Name: fmt.Sprintf("n%d", i+1), Data: filepath.Join(dir, "data"), binary: binary}
+	if err := os.MkdirAll(n.Data, 0o700); err != nil {
+		l.t.Fatal(err)
+	}
+	if o.Disk > 0 {
+		mountDisk(l.t, n.Data, o.Disk)
+	}
+	if i < len(o.Clocks) {
+		n.ahead = o.Clocks[i]
+	}
+	n.host = "127.0.0.1"
+	if l.net != nil {
+		n.host, n.namespace = l.net.address(i), l.net.namespace(i)
+	}
+	n.http, n.admin = n.addr(l, 8080, 1), n.addr(l, 7070, 1)
+	n.hub, n.peer = n.addr(l, 6222, 2), n.addr(l, 7071, 1)
+	n.args = []string{
+		"serve", "--node", n.Name, "--data", n.Data, "--http", n.http, "--https", "off", "--tls", "off", "--admin", n.admin,
+	}
+	l.t.Cleanup(n.end)
+	return n
+}
+
+// join makes the node part of the cluster.
+func (l *Lab) join(n *Node, hub bool, hubs int, secret identity.Secret) {
+	l.t.Helper()
+	var seeds []string
+	for _, h := range l.Nodes[:hubs] {
+		seeds = append(seeds, h.hub)
+	}
+	file := filepath.Join(filepath.Dir(n.Data), "secret")
+	n.args = append(n.args, "--cluster", "lab", "--cluster-secret-file", file, "--peer", n.peer)
+	if hubs > 1 || !hub {
+		n.args = append(n.args, "--join", strings.Join(seeds, ","))
+	}
+	if hub {
+		n.args = append(n.args, "--cluster-listen", n.hub)
+	} else {
+		secret = secret.Edge()
+	}
+	if err := os.WriteFile(file, []byte(secret.Reveal()+"\n"), 0o600); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+// addr returns an address for one of the node's listeners: port, where the node has the
+// addresses for itself; else the first of count free ones in a row.
+func (n *Node) addr(l *Lab, port, count int) string {
+	n.t.Helper()
+	for range 100 {
+		if l.net != nil {
+			break
+		}
+		if port = free(n.t, count); port != 0 && !l.taken(port, count) {
+			break
+		}
+	}
+	return net.JoinHostPort(n.host, strconv.Itoa(port))
+}
+
+// taken reports whether a node prepared before has one of the ports.
+func (l *Lab) taken(port, count int) bool {
+	for _, n := range l.Nodes {
+		for _, addr := range []string{n.http, n.admin, n.hub, n.peer} {
+			_, text, _ := net.SplitHostPort(addr)
+			if p, _ := strconv.Atoi(text); p >= port-1 && p < port+count {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// free returns the first of count free ports in a row, or 0 if the second was not.
+func free(t testing.TB, count int) int {
+	t.Helper()
+	first := 0
+	for i := range count {
+		addr := "127.0.0.1:0"
+		if i > 0 {
+			addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(first+i))
+		}
+		ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", addr)
+		if err != nil {
+			return 0
+		}
+		defer ln.Close() //nolint:errcheck // nobody has connected
+		if i == 0 {
+			first = ln.Addr().(*net.TCPAddr).Port //nolint:forcetypeassert // of a TCP listener
+		}
+	}
+	return first
+}
+
+// Deploy packs the files and makes them live by way of the first node that is up.
+func (l *Lab) Deploy(ctx context.Context, files map[string]string) error {
+	l.t.Helper()
+	dir := l.t.TempDir()
+	for name, content := range files {
+		path := filepath.Join(dir, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			return err
+		}
+	}
+	for _, n := range l.Nodes {
+		if _, up := n.state(); up {
+			return n.Deploy(ctx, dir)
+		}
+	}
+	return fmt.Errorf("no node is up")
+}
+
+// Deploy packs the app in dir and makes it live by way of the node.
+func (n *Node) Deploy(ctx context.Context, dir string) error {
+	n.t.Helper()
+	pkg, err := app.Pack(ctx, app.Options{Path: dir})
+	if err != nil {
+		return err
+	}
+	c := n.Client()
+	defer c.Close()
+	_, err = c.Deploy(ctx, pkg, client.DeployOptions{}, nil)
+	return err
+}
+
+// Await waits until each of the nodes answers a GET of path so that ok returns nil.
+func (l *Lab) Await(path string, nodes []*Node, ok func(status int, body string) error) {
+	l.t.Helper()
+	ctx, cancel := context.WithTimeout(l.t.Context(), Patience)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for _, n := range nodes {
+		for {
+			status, body, err := get(ctx, n.URL()+path)
+			if err == nil {
+				err = ok(status, body)
+			}
+			if err == nil {
+				break
+			}
+			select {
+			case <-ctx.Done():
+				l.t.Fatalf("node %s, GET %s: after %s still %v\n%s", n.Name, path, Patience, err, n.Log())
+			case <-tick.C:
+			}
+		}
+	}
+}

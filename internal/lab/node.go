@@ -1,0 +1,317 @@
+//go:build linux
+
+package lab
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/orla-edge/orla/client"
+)
+
+// Node is one `orla serve`. Its methods are for the test's own goroutine, unless they
+// say otherwise.
+type Node struct {
+	t         testing.TB
+	binary    string
+	args      []string
+	ahead     time.Duration
+	namespace string // empty: the machine's own
+
+	// Name is --node, Data is --data.
+	Name, Data string
+
+	host, http, admin, hub, peer string // addresses
+
+	cmd    *exec.Cmd
+	log    *buffer
+	exited chan struct{} // closed when the process is gone
+	err    error         // what it ended with; valid after exited
+
+	mu         sync.Mutex // guards what follows
+	up         bool       // it should answer
+	generation int        // counts the changes of up
+}
+
+// URL is where the node serves. It may be called concurrently.
+func (n *Node) URL() string { return "http://" + n.http }
+
+// Admin is the URL of the node's API and health checks. It may be called concurrently.
+func (n *Node) Admin() string { return "http://" + n.admin }
+
+// PID is the process's.
+func (n *Node) PID() int { return n.cmd.Process.Pid }
+
+// Log is what the process has printed since it was started.
+func (n *Node) Log() string { return n.log.String() }
+
+// state tells whether the node should answer, and since which change.
+func (n *Node) state() (generation int, up bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.generation, n.up
+}
+
+func (n *Node) setUp(up bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.up = up
+	n.generation++
+}
+
+// start starts the process; await waits until it serves.
+func (n *Node) start() {
+	n.t.Helper()
+	words := append([]string{n.binary}, n.args...)
+	if n.namespace != "" {
+		words = append([]string{"ip", "netns", "exec", n.namespace}, words...)
+	}
+	n.log = &buffer{}
+	n.cmd = exec.Command(words[0], words[1:]...) //nolint:noctx // Kill ends it
+	n.cmd.Env = environment()
+	n.cmd.Stdout, n.cmd.Stderr = n.log, n.log
+	n.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true, Ptrace: n.ahead != 0}
+	n.exited, n.err = make(chan struct{}), nil
+	started := make(chan error, 1)
+	go n.run(n.cmd, n.exited, started)
+	if err := <-started; err != nil {
+		n.t.Fatalf("start node %s: %v", n.Name, err)
+	}
+}
+
+// run starts the process and waits for it on one thread: the process dies with the
+// thread that started it, and only that thread may trace it.
+func (n *Node) run(cmd *exec.Cmd, exited chan struct{}, started chan error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := cmd.Start(); err != nil {
+		close(exited)
+		started <- err
+		return
+	}
+	var err error
+	if n.ahead != 0 {
+		if err = setClock(cmd.Process.Pid, n.binary, n.ahead); err != nil {
+			_ = cmd.Process.Kill() // the error says it
+		}
+	}
+	started <- err
+	n.err = cmd.Wait()
+	close(exited)
+}
+
+// environment leaves out what would set a node up otherwise than the lab does.
+func environment() []string {
+	var env []string
+	for _, v := range os.Environ() {
+		if !strings.HasPrefix(v, "ORLA_") && !strings.HasPrefix(v, "PORT=") {
+			env = append(env, v)
+		}
+	}
+	return env
+}
+
+func (n *Node) await() {
+	n.t.Helper()
+	ctx, cancel := context.WithTimeout(n.t.Context(), Patience)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if status, _, err := get(ctx, n.Admin()+"/readyz"); err == nil && status == http.StatusOK {
+			n.setUp(true)
+			return
+		}
+		select {
+		case <-n.exited:
+			n.t.Fatalf("node %s has ended: %v\n%s", n.Name, n.err, n.log)
+		case <-ctx.Done():
+			n.t.Fatalf("node %s does not serve after %s\n%s", n.Name, Patience, n.log)
+		case <-tick.C:
+		}
+	}
+}
+
+// end kills the process if it is still there, paused or not.
+func (n *Node) end() {
+	if n.cmd == nil || n.cmd.Process == nil {
+		return
+	}
+	n.setUp(false)
+	_ = n.cmd.Process.Kill() // gone already after an orderly stop
+	<-n.exited
+}
+
+// Kill ends the node at once, by SIGKILL.
+func (n *Node) Kill() {
+	n.t.Helper()
+	n.end()
+}
+
+// Stop ends the node in an orderly way and returns what it exited with.
+func (n *Node) Stop() error {
+	n.t.Helper()
+	n.setUp(false)
+	if err := n.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		n.t.Fatalf("stop node %s: %v", n.Name, err)
+	}
+	select {
+	case <-n.exited:
+	case <-time.After(Patience):
+		n.t.Fatalf("node %s does not stop\n%s", n.Name, n.log)
+	}
+	return n.err
+}
+
+// Start starts a node again that was killed or stopped, and returns when it serves.
+func (n *Node) Start() {
+	n.t.Helper()
+	n.start()
+	n.await()
+}
+
+// StartAll starts nodes again that wait for each other.
+func (l *Lab) StartAll(nodes ...*Node) {
+	l.t.Helper()
+	for _, n := range nodes {
+		n.start()
+	}
+	for _, n := range nodes {
+		n.await()
+	}
+}
+
+// Pause stops the node's threads, by SIGSTOP, until [Node.Resume].
+func (n *Node) Pause() {
+	n.t.Helper()
+	n.setUp(false)
+	if err := n.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		n.t.Fatalf("pause node %s: %v", n.Name, err)
+	}
+}
+
+// Resume ends a pause and returns when the node serves again.
+func (n *Node) Resume() {
+	n.t.Helper()
+	if err := n.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		n.t.Fatalf("resume node %s: %v", n.Name, err)
+	}
+	n.await()
+}
+
+// Client returns the node's API, with its admin's token.
+func (n *Node) Client() *client.Client {
+	n.t.Helper()
+	c, err := client.Find(client.Options{DataDir: n.Data, Getenv: func(string) string { return "" }})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return c
+}
+
+// Orla runs a command of orla against the node and returns what it printed.
+func (n *Node) Orla(args ...string) (string, error) {
+	cmd := exec.CommandContext(n.t.Context(), n.binary, args...)
+	cmd.Env = append(environment(), "ORLA_DATA="+n.Data)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// requestTimeout is how long an answer may take.
+const requestTimeout = 10 * time.Second
+
+// get fetches by a connection of its own.
+func get(ctx context.Context, url string) (status int, body string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return 0, "", err
+	}
+	res, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(req)
+	if err != nil {
+		return 0, "", err
+	}
+	b, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
+	return res.StatusCode, string(b), errors.Join(err, res.Body.Close())
+}
+
+// maxLog is how much of a log is kept, in bytes.
+const maxLog = 8 << 20
+
+// buffer keeps what a process prints.
+type buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+// Write implements [io.Writer].
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.b.Len() < maxLog {
+		b.b.Write(p)
+	}
+	return len(p), nil
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// fillName is the file that fills a node's disk.
+const fillName = "lab-fill"
+
+// FillDisk leaves no space on the node's disk, until [Node.FreeDisk].
+func (n *Node) FillDisk() {
+	n.t.Helper()
+	f, err := os.Create(filepath.Join(n.Data, fillName))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	defer f.Close() //nolint:errcheck // what it holds does not matter
+	for size := 1 << 20; size > 0; {
+		if _, err = f.Write(make([]byte, size)); err != nil {
+			size /= 2
+		}
+	}
+	if !errors.Is(err, syscall.ENOSPC) {
+		n.t.Fatalf("fill the disk of node %s: %v, want ENOSPC", n.Name, err)
+	}
+}
+
+// FreeDisk takes back what FillDisk did.
+func (n *Node) FreeDisk() {
+	n.t.Helper()
+	if err := os.Remove(filepath.Join(n.Data, fillName)); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+func mountDisk(t testing.TB, dir string, size int64) {
+	t.Helper()
+	need(t, os.Geteuid() == 0, "root to mount a disk of its own for a node")
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size="+strconv.FormatInt(size, 10)); err != nil {
+		t.Fatalf("mount a disk: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+}
