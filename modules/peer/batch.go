@@ -102,13 +102,17 @@ func batches(own []*flight) (together [][]item, alone []*flight) {
 // fetchBatch gets the blobs from one peer after the other, each time what is still
 // lacking, and at last those that are left one by one.
 func (f *Fetcher) fetchBatch(ctx context.Context, c call, items []item) error {
-	for _, src := range f.sources(c.preferred) {
-		if src.base == "" || len(items) < 2 {
-			continue
-		}
+	for range maxPasses {
+		var busy bool
 		var err error
-		if items, err = f.takeBatch(ctx, c, src, items); err != nil {
+		if items, busy, err = f.passBatch(ctx, c, items); err != nil {
 			return err
+		}
+		if !busy {
+			break
+		}
+		if err := pause(ctx, busyPause); err != nil { // asking for each of them would be worse
+			return fmt.Errorf("fetch %d blobs: %w", len(items), err)
 		}
 	}
 	group, ctx := errgroup.WithContext(ctx)
@@ -121,8 +125,25 @@ func (f *Fetcher) fetchBatch(ctx context.Context, c call, items []item) error {
 	return group.Wait()
 }
 
+// passBatch asks each peer once. It returns the blobs that none gave, and reports
+// whether one of them is busy.
+func (f *Fetcher) passBatch(ctx context.Context, c call, items []item) (rest []item, busy bool, err error) {
+	for _, src := range f.sources(c.preferred) {
+		if src.base == "" || len(items) < 2 {
+			continue
+		}
+		items, err = f.takeBatch(ctx, c, src, items)
+		if errors.Is(err, errBusy) {
+			busy = true
+		} else if err != nil {
+			return items, false, err
+		}
+	}
+	return items, busy && len(items) > 1, nil
+}
+
 // takeBatch gets the blobs that src has, ends their flights, and returns the
-// others. Only what ends the whole call is an error.
+// others. The error is [errBusy] or ends the whole call.
 func (f *Fetcher) takeBatch(ctx context.Context, c call, src source, items []item) (rest []item, err error) {
 	parent := ctx
 	ctx, watch := f.watch(ctx)
@@ -132,6 +153,9 @@ func (f *Fetcher) takeBatch(ctx context.Context, c call, src source, items []ite
 		digests[i] = it.flight.want.digest
 	}
 	body, err := f.post(ctx, src.base, "/blobs/batch", digests)
+	if errors.Is(err, errBusy) {
+		return items, err
+	}
 	if err != nil {
 		return f.broken(parent, src, items, watch.cause(err))
 	}

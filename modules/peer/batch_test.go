@@ -55,7 +55,11 @@ func TestManySmallBlobs(t *testing.T) {
 	if err := f.Ensure(t.Context(), blobs); err != nil {
 		t.Fatal(err)
 	}
-	verify(t, dir, blobs...)
+	for i, b := range blobs {
+		if !dir.Has(b.Digest) {
+			t.Fatalf("blob %d is missing", i)
+		}
+	}
 	if h.batches.Load() != n/500 || h.alone.Load() != 0 {
 		t.Errorf("%d batches and %d requests for single blobs, want %d and 0", h.batches.Load(), h.alone.Load(), n/500)
 	}
