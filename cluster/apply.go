@@ -69,7 +69,11 @@ func (a *applier) deliver(ctx context.Context, d delivery) {
 	a.live.merge(d.update.Entries, d.update.Full)
 	a.pos, a.ticket = d.pos, d.ticket
 	a.c.applied.advance(d.pos.seq) // nobody has to wait for the disk: the register has it
-	a.save()
+	if d.update.Full || a.unsaved {
+		a.save()
+		return
+	}
+	a.saved(a.c.states.append(d.update.Entries, state{pos: a.pos, entries: a.live}))
 }
 
 // call reports whether apply has had its say: false if ctx ended instead.
@@ -87,10 +91,12 @@ func (a *applier) call(ctx context.Context, u Update) bool {
 	return true
 }
 
-// save writes the state. Without it the node serves on, and would start from an
+// save writes the state whole.
+func (a *applier) save() { a.saved(a.c.states.save(state{pos: a.pos, entries: a.live})) }
+
+// saved notes how saving went. Without it the node serves on, and would start from an
 // older state, which the register brings up to date.
-func (a *applier) save() {
-	err := a.c.states.save(state{pos: a.pos, entries: a.live})
+func (a *applier) saved(err error) {
 	if err != nil {
 		if !a.unsaved {
 			a.c.log.Error("last good state was not saved, will try again", "revision", a.pos.seq, "error", err)

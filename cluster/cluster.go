@@ -220,6 +220,7 @@ func (c *Cluster) Run(ctx context.Context, apply func(context.Context, Update) e
 	}
 	defer close(c.stopped)
 	defer c.Close() //nolint:errcheck // the lock ends with the file, come what may
+	defer c.states.close()
 	defer c.setStatus(&status{err: errStopped})
 
 	a := &applier{c: c, apply: apply, live: c.start.entries, pos: c.start.pos}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -217,6 +218,11 @@ func (s *session) checkOthers(ctx context.Context) error {
 	if age > silent {
 		s.c.status.Store(&status{reg: s.reg, err: fmt.Errorf("%w for %v: the node serves its last good state", errSilent, age.Round(time.Second))})
 	}
+	// All nodes notice at the same time, mostly an election: they do not ask together.
+	if now := time.Now(); now.Before(s.askNext) {
+		return nil
+	}
+	s.askNext = time.Now().Add(checkEvery + rand.N(2*age))
 	if err := s.catchUp(ctx); err != nil {
 		return err
 	}

@@ -4,6 +4,11 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"testing"
 )
 
@@ -68,5 +73,109 @@ func TestEveryFlippedBitOfAStateIsRefused(t *testing.T) {
 			t.Errorf("bit %d of byte %d: %+v, %v, want errState", i%8, i/8, s, err)
 		}
 		b[i/8] ^= 1 << (i % 8)
+	}
+}
+
+// journalled is a stateDir that has saved what a model has.
+type journalled struct {
+	*stateDir
+	t   *testing.T
+	has state
+}
+
+func newJournalled(t *testing.T, path string, compactAt int64) *journalled {
+	t.Helper()
+	j := &journalled{stateDir: &stateDir{path: path, compactAt: compactAt}, t: t}
+	s, _, err := j.load(slog.New(slog.DiscardHandler))
+	must(t, err)
+	if s.entries == nil {
+		s.entries = table{}
+	}
+	j.has = s
+	return j
+}
+
+// change appends a change by chance.
+func (j *journalled) change(rnd *rand.Rand) {
+	var entries []Entry
+	for range 1 + rnd.IntN(3) {
+		j.has.pos.seq++
+		e := Entry{Key: fmt.Sprint("k", rnd.IntN(20)), Revision: j.has.pos.seq}
+		if rnd.IntN(3) > 0 {
+			e.Value = []byte(fmt.Sprint(rnd.Uint64()))
+		}
+		entries = append(entries, e)
+	}
+	j.has.pos.bucket = 7
+	j.has.entries.merge(entries, false)
+	must(j.t, j.append(entries, j.has))
+}
+
+func TestJournalsLeadToTheState(t *testing.T) {
+	for _, compactAt := range []int64{1, 300, 1 << 20} {
+		dir, rnd := t.TempDir(), rand.New(rand.NewPCG(1, uint64(compactAt)))
+		for range 10 {
+			j := newJournalled(t, dir, compactAt)
+			for range 30 {
+				j.change(rnd)
+			}
+			j.close()
+			again := newJournalled(t, dir, compactAt)
+			if !bytes.Equal(again.has.encode(), j.has.encode()) {
+				t.Fatalf("loaded %d entries at %d, want %d at %d", len(again.has.entries), again.has.pos.seq, len(j.has.entries), j.has.pos.seq)
+			}
+		}
+	}
+}
+
+// A node that dies while it writes finds one of the states that it had, and goes on.
+func TestTornJournals(t *testing.T) {
+	src, rnd := t.TempDir(), rand.New(rand.NewPCG(1, 2))
+	j := newJournalled(t, src, 0)
+	had := map[string]bool{}
+	for range 8 {
+		j.change(rnd)
+		had[string(j.has.encode())] = true
+	}
+	j.close()
+	name := j.file(journalPrefix, j.next-1)
+	whole, err := os.ReadFile(name)
+	must(t, err)
+	for cut := range whole {
+		dir := t.TempDir()
+		must(t, os.CopyFS(dir, os.DirFS(src)))
+		must(t, os.Truncate(filepath.Join(dir, filepath.Base(name)), int64(cut)))
+		torn := newJournalled(t, dir, 0)
+		if !had[string(torn.has.encode())] {
+			t.Fatalf("cut at %d: a state that never was, at %d", cut, torn.has.pos.seq)
+		}
+		torn.change(rnd)
+		torn.close()
+		if again := newJournalled(t, dir, 0); !bytes.Equal(again.has.encode(), torn.has.encode()) {
+			t.Fatalf("cut at %d: the next change was lost", cut)
+		}
+	}
+}
+
+// What a change costs does not grow with the state.
+func BenchmarkAppend(b *testing.B) {
+	for _, keys := range []int{100, 10_000, 100_000} {
+		b.Run(fmt.Sprint(keys), func(b *testing.B) {
+			d := &stateDir{path: b.TempDir(), compactAt: 1 << 40}
+			s := state{entries: table{}}
+			for i := range keys {
+				e := Entry{Key: fmt.Sprint("k", i), Value: make([]byte, 1024), Revision: uint64(i)}
+				s.entries[e.Key] = e
+			}
+			if err := d.save(s); err != nil {
+				b.Fatal(err)
+			}
+			for b.Loop() {
+				if err := d.append([]Entry{{Key: "k1", Value: make([]byte, 1024)}}, s); err != nil {
+					b.Fatal(err)
+				}
+			}
+			d.close()
+		})
 	}
 }

@@ -93,6 +93,7 @@ func (c *Cluster) up(ctx context.Context, a *applier) *hold {
 // reports false if ctx ended before that.
 func (c *Cluster) rest(ctx context.Context, h *hold) bool {
 	c.status.Store(&status{err: errSuspended})
+	c.states.close()
 	if err := c.unlock(); err != nil {
 		c.log.Error("unlock data directory", "error", err)
 	}
@@ -145,12 +146,8 @@ func (c *Cluster) takeBack() error {
 	c.mu.Lock()
 	c.lock = f
 	c.mu.Unlock()
-	gens, err := c.states.generations()
-	if err == nil && len(gens) > 0 {
-		c.states.gen = max(c.states.gen, gens[0])
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("read the last good state: %w", err), c.unlock())
+	if err := c.states.reopen(); err != nil {
+		return errors.Join(err, c.unlock())
 	}
 	return nil
 }

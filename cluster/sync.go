@@ -71,6 +71,7 @@ type session struct {
 	missed  int       // failed checks in a row
 	failure error     // why writes fail
 	doubted time.Time // since when the bucket seems to be the wrong one; zero: it does not
+	askNext time.Time // before which a node without a heartbeat does not ask again
 	ahead   uint64    // the highest sequence heard of
 }
 

@@ -48,7 +48,7 @@ func (s *Service) Apply(ctx context.Context, u cluster.Update) error {
 		err = errors.Join(err, swapErr)
 	}
 	if len(put) > 0 {
-		s.hostsChanged(ctx)
+		s.hostsChanged()
 	}
 	if s.cfg.Drain != nil {
 		s.cfg.Drain(s.catalog.drained(s.cfg.Node))
@@ -62,10 +62,10 @@ func (s *Service) applied() {
 	s.send(cluster.Hubs, topicApplied, &orlav1.Applied{Node: s.cfg.Node, Revision: s.cfg.Register.Applied(), Refusals: s.catalog.listRefusals()})
 }
 
-// hostsChanged tells who wants to know which hosts are served now.
-func (s *Service) hostsChanged(ctx context.Context) {
+// hostsChanged tells who wants to know that others may be served now.
+func (s *Service) hostsChanged() {
 	if s.cfg.Changed != nil {
-		s.cfg.Changed(ctx, s.hosts())
+		s.cfg.Changed()
 	}
 }
 
@@ -153,8 +153,8 @@ func (s *Service) manifest(d modules.Digest) (*orlav1.Manifest, error) {
 	return release.Decode(b)
 }
 
-// hosts returns the host patterns of every live release.
-func (s *Service) hosts() []string {
+// Hosts returns the host patterns of every live release.
+func (s *Service) Hosts() []string {
 	var out []string
 	for _, r := range s.cfg.Dispatcher.Live() {
 		out = append(out, r.Manifest.GetHosts()...)

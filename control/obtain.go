@@ -101,11 +101,11 @@ func (s *Service) retry(ctx context.Context, name string) bool {
 		s.refused(head, err)
 		return false
 	}
-	return s.takeOver(ctx, head, revision, group)
+	return s.takeOver(head, revision, group)
 }
 
 // takeOver makes a group live unless its head has changed meanwhile.
-func (s *Service) takeOver(ctx context.Context, head *orlav1.Head, revision uint64, group dispatch.Group) bool {
+func (s *Service) takeOver(head *orlav1.Head, revision uint64, group dispatch.Group) bool {
 	s.applying.Lock()
 	defer s.applying.Unlock()
 	if _, now := s.catalog.head(head.GetName()); now != revision {
@@ -122,7 +122,7 @@ func (s *Service) takeOver(ctx context.Context, head *orlav1.Head, revision uint
 	}
 	s.catalog.refuse(head.GetName(), nil)
 	s.cfg.Logger.Info("release taken over late", "app", head.GetName(), "release", head.GetLive(), "revision", revision)
-	s.hostsChanged(ctx)
+	s.hostsChanged()
 	s.applied()
 	return true
 }

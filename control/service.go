@@ -48,9 +48,9 @@ type Config struct {
 	// Drain is called with whether the node shall send its clients elsewhere; nil means
 	// that it cannot.
 	Drain func(bool)
-	// Changed is called with the host patterns now served after they may have
-	// changed; nil means that nobody wants to know.
-	Changed func(ctx context.Context, hosts []string)
+	// Changed is called after the hosts that are served may have changed, see
+	// [Service.Hosts]; it returns soon. Nil means that nobody wants to know.
+	Changed func()
 	Logger  *slog.Logger
 }
 

@@ -103,6 +103,7 @@ type Node struct {
 	certs     *certs.Manager // nil with TLSOff
 	control   *control.Service
 
+	hosts chan struct{} // holds a token when the hosts that are served have changed
 	first chan struct{} // closed when the first state has been applied
 	once  sync.Once
 	phase atomic.Int32
@@ -128,7 +129,7 @@ const (
 // orderly stop, and after another process has taken over.
 func Run(ctx context.Context, cfg Config) error { return newNode(cfg).live(ctx) }
 
-func newNode(cfg Config) *Node { return &Node{cfg: cfg, first: make(chan struct{})} }
+func newNode(cfg Config) *Node { return &Node{cfg: cfg, hosts: make(chan struct{}, 1), first: make(chan struct{})} }
 
 func (n *Node) live(ctx context.Context) (err error) {
 	defer func() {
@@ -215,13 +216,26 @@ func (n *Node) openControl(ctx context.Context) error {
 	return writeAdminAddr(n.cfg.Data, n.listeners.adminURL())
 }
 
-// hostsChanged has certificates ready before the first handshake asks.
-func (n *Node) hostsChanged(ctx context.Context, hosts []string) {
-	if n.certs == nil {
-		return
+// hostsChanged has certificates made ready before the first handshake asks, beside the
+// changes that go on.
+func (n *Node) hostsChanged() {
+	select {
+	case n.hosts <- struct{}{}:
+	default:
 	}
-	if err := n.certs.Manage(ctx, hosts); err != nil {
-		n.log.Error("issue certificates", "error", err)
+}
+
+// manageHosts makes certificates ready for the hosts that are served, until ctx ends.
+func (n *Node) manageHosts(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-n.hosts:
+		}
+		if err := n.certs.Manage(ctx, n.control.Hosts()); err != nil && ctx.Err() == nil {
+			n.log.Error("issue certificates", "error", err)
+		}
 	}
 }
 
@@ -246,6 +260,7 @@ func (n *Node) run(ctx context.Context) error {
 	start(below, "register", func(ctx context.Context) error { return n.register.Run(ctx, n.apply) })
 	if n.certs != nil {
 		start(below, "certificates", n.certs.Run)
+		start(below, "hosts' certificates", n.manageHosts)
 	}
 	start(below, "cluster", n.control.Run)
 	if n.listeners.peer != nil {
