@@ -129,7 +129,9 @@ const (
 // orderly stop, and after another process has taken over.
 func Run(ctx context.Context, cfg Config) error { return newNode(cfg).live(ctx) }
 
-func newNode(cfg Config) *Node { return &Node{cfg: cfg, hosts: make(chan struct{}, 1), first: make(chan struct{})} }
+func newNode(cfg Config) *Node {
+	return &Node{cfg: cfg, hosts: make(chan struct{}, 1), first: make(chan struct{})}
+}
 
 func (n *Node) live(ctx context.Context) (err error) {
 	defer func() {
