@@ -80,8 +80,8 @@ func wrongBytes(t *testing.T, s peer.Store) {
 	b := Blob(1, 100_000)
 	digest := modules.Sum(Blob(2, 100_000))
 	for name, size := range map[string]int64{"other": 100_000, "too short": 100_001, "too long": 99_999, "none": 0} {
-		if err := s.Put(t.Context(), digest, size, bytes.NewReader(b)); err == nil {
-			t.Errorf("Put of wrong bytes (%s) = nil", name)
+		if err := s.Put(t.Context(), digest, size, bytes.NewReader(b)); !errors.Is(err, modules.ErrDigest) {
+			t.Errorf("Put of wrong bytes (%s) = %v, want ErrDigest", name, err)
 		}
 		if ok, err := s.Has(t.Context(), digest); ok || err != nil {
 			t.Errorf("Has after wrong bytes (%s) = %t, %v", name, ok, err)

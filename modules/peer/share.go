@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -48,6 +49,13 @@ func (f *Fetcher) share(ctx context.Context, s Store, sizes map[modules.Digest]i
 	return nil
 }
 
+const (
+	// putTries is how often a blob is offered to a store, which refuses now and then
+	// when much is offered to it.
+	putTries = 3
+	putPause = time.Second // before the second try; twice as much before the third
+)
+
 func (f *Fetcher) shareOne(ctx context.Context, s Store, digest modules.Digest, size int64) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -55,10 +63,27 @@ func (f *Fetcher) shareOne(ctx context.Context, s Store, digest modules.Digest, 
 	if ok, err := s.Has(ctx, digest); ok || err != nil {
 		return err
 	}
+	for try := 1; ; try++ {
+		err := f.put(ctx, s, digest, size)
+		if err == nil || try == putTries || ctx.Err() != nil || errors.Is(err, modules.ErrDigest) || errors.Is(err, modules.ErrNotFound) {
+			return err
+		}
+		if err := pause(ctx, time.Duration(try)*putPause); err != nil {
+			return err
+		}
+	}
+}
+
+// put stores a blob. One that turns out to be damaged here is set aside.
+func (f *Fetcher) put(ctx context.Context, s Store, digest modules.Digest, size int64) error {
 	file, err := f.blobs.Open(digest)
 	if err != nil {
 		return err
 	}
 	defer file.Close() //nolint:errcheck // opened for reading
-	return s.Put(ctx, digest, size, file)
+	err = s.Put(ctx, digest, size, file)
+	if errors.Is(err, modules.ErrDigest) {
+		err = errors.Join(err, f.blobs.Verify(digest))
+	}
+	return err
 }

@@ -5,9 +5,13 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/orla-edge/orla/modules"
 	"github.com/orla-edge/orla/modules/peer"
@@ -20,6 +24,7 @@ type shelf struct {
 	puts  int
 	kept  map[modules.Digest]int64
 	full  bool
+	slow  int // how many more puts are refused
 }
 
 func (s *shelf) Get(ctx context.Context, d modules.Digest, offset int64) (io.ReadCloser, error) {
@@ -36,6 +41,9 @@ func (s *shelf) Put(_ context.Context, d modules.Digest, size int64, r io.Reader
 	b, err := io.ReadAll(v)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.slow--; s.slow >= 0 {
+		return errors.New("slow down")
+	}
 	if err != nil || s.full {
 		return errors.Join(err, errors.New("full"))
 	}
@@ -67,11 +75,13 @@ func TestShare(t *testing.T) {
 	}
 	first := &shelf{blobs: map[modules.Digest][]byte{blobs[0].Digest: contents[0]}}
 	broken := &shelf{blobs: map[modules.Digest][]byte{}, full: true}
-	f := peer.New(peer.Config{Blobs: dir, Stores: []peer.Store{broken, first}})
-	err := f.Share(t.Context(), blobs)
-	if err == nil || !strings.Contains(err.Error(), "shelf: full") {
-		t.Errorf("Share = %v, want the full store's error", err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		f := peer.New(peer.Config{Blobs: dir, Stores: []peer.Store{broken, first}})
+		err := f.Share(t.Context(), blobs)
+		if err == nil || !strings.Contains(err.Error(), "shelf: full") {
+			t.Errorf("Share = %v, want the full store's error", err)
+		}
+	})
 	if first.puts != 49 || len(first.kept) != 50 || broken.kept != nil {
 		t.Errorf("%d blobs put, %d kept, want 49 and 50", first.puts, len(first.kept))
 	}
@@ -86,5 +96,40 @@ func TestShare(t *testing.T) {
 	}
 	if got, err := g.Read(t.Context(), blobs[3].Digest, 1000); err != nil || !bytes.Equal(got, contents[3]) {
 		t.Errorf("Read = %q, %v", got, err)
+	}
+}
+
+func TestShareTriesAgain(t *testing.T) {
+	dir, root := store(t)
+	contents, blobs := small(1)
+	dir.Put(contents[0])
+	tests := []struct {
+		slow int
+		ok   bool
+		took time.Duration
+	}{{0, true, 0}, {1, true, time.Second}, {2, true, 3 * time.Second}, {3, false, 3 * time.Second}}
+	for _, tt := range tests {
+		synctest.Test(t, func(t *testing.T) {
+			began := time.Now()
+			f := peer.New(peer.Config{Blobs: dir, Stores: []peer.Store{&shelf{blobs: map[modules.Digest][]byte{}, slow: tt.slow}}})
+			err := f.Share(t.Context(), blobs)
+			if took := time.Since(began); (err == nil) != tt.ok || took != tt.took {
+				t.Errorf("Share with a store that refuses %d times = %v after %v, want %v", tt.slow, err, took, tt.took)
+			}
+		})
+	}
+
+	hex := blobs[0].Digest.Hex()
+	path := filepath.Join(root, "sha256", hex[:2], hex[2:])
+	if err := errors.Join(os.Remove(path), os.WriteFile(path, []byte(strings.Repeat("x", len(contents[0]))), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	to := &shelf{blobs: map[modules.Digest][]byte{}}
+	f := peer.New(peer.Config{Blobs: dir, Stores: []peer.Store{to}})
+	if err := f.Share(t.Context(), blobs); !errors.Is(err, modules.ErrDigest) || !errors.Is(err, modules.ErrCorrupt) {
+		t.Errorf("Share of a damaged blob = %v, want ErrDigest and ErrCorrupt", err)
+	}
+	if dir.Has(blobs[0].Digest) || len(to.blobs) > 0 {
+		t.Error("the damaged blob is still there, or was shared")
 	}
 }

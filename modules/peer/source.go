@@ -23,8 +23,8 @@ type Store interface {
 	// zero, to its end. The bytes are not verified. The error wraps [modules.ErrNotFound] if the store
 	// lacks the blob. The caller closes the stream.
 	Get(ctx context.Context, digest modules.Digest, offset int64) (io.ReadCloser, error)
-	// Put stores the size bytes of r. Others than the digest's are an error and do
-	// not become visible.
+	// Put stores the size bytes of r. Others than the digest's do not become visible:
+	// the error wraps [modules.ErrDigest].
 	Put(ctx context.Context, digest modules.Digest, size int64, r io.Reader) error
 	// Has reports whether the store has the blob.
 	Has(ctx context.Context, digest modules.Digest) (bool, error)
