@@ -206,14 +206,17 @@ func (s *Service) Refused() []string {
 	return out
 }
 
-// Referenced returns a predicate that reports whether some remembered release
-// needs a blob. The error names a manifest that can't be read; then nothing is
+// Referenced returns a predicate that reports whether some remembered release, of
+// which this node has the manifest, needs a blob. The error names a manifest that can't be read; then nothing is
 // known to be unneeded.
 func (s *Service) Referenced() (func(modules.Digest) bool, error) {
 	needed := map[modules.Digest]bool{}
 	for _, v := range s.catalog.listHeads(orlav1.Kind_KIND_UNSPECIFIED) {
 		for _, rel := range v.value.GetReleases() {
 			d, m, err := s.stored(rel)
+			if errors.Is(err, modules.ErrNotFound) && !s.cfg.Register.Alone() {
+				continue // the node has nothing of it: others have, and it is fetched whole when it is needed
+			}
 			if err != nil {
 				return nil, fmt.Errorf("release %d of %q: %w", rel.GetNumber(), v.value.GetName(), err)
 			}

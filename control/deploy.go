@@ -14,6 +14,7 @@ import (
 
 	"github.com/orla-edge/orla/dispatch"
 	"github.com/orla-edge/orla/modules"
+	"github.com/orla-edge/orla/modules/peer"
 	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
 	"github.com/orla-edge/orla/release"
 )
@@ -179,7 +180,7 @@ func (d *deploy) run() error {
 		d.s.cfg.Dispatcher.Discard(built)
 		return d.send(&orlav1.DeployResponse{Event: &orlav1.DeployResponse_Checked{Checked: &orlav1.Checked{Digest: digest.String(), Summary: release.Summary(m)}}})
 	}
-	if err := d.store(encoded); err != nil {
+	if err := d.store(encoded, m, digest); err != nil {
 		d.s.cfg.Dispatcher.Discard(built)
 		return err
 	}
@@ -302,12 +303,17 @@ func (d *deploy) complete(m *orlav1.Manifest) error {
 }
 
 // store keeps the manifest and makes all of the release durable.
-func (d *deploy) store(encoded []byte) error {
+func (d *deploy) store(encoded []byte, m *orlav1.Manifest, digest modules.Digest) error {
 	if _, err := d.s.cfg.Blobs.Put(encoded); err != nil {
 		return storeError(err)
 	}
 	if err := d.s.cfg.Blobs.Sync(); err != nil {
 		return storeError(err)
+	}
+	// The nodes have it from each other: a common store that is away delays nothing.
+	all := append(blobsOf(m), peer.Blob{Digest: digest, Size: int64(len(encoded))})
+	if err := d.s.cfg.Fetcher.Share(d.ctx, all); err != nil {
+		d.s.cfg.Logger.Error("release not in the common store", "app", m.GetName(), "error", err)
 	}
 	return nil
 }

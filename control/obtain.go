@@ -17,6 +17,8 @@ const (
 	// doubles up to tryAgainMost.
 	tryAgain     = time.Second
 	tryAgainMost = time.Minute
+	// hoardEvery is how often a hub looks for content that it does not have.
+	hoardEvery = time.Minute
 	// fallbacks is how many earlier releases a node looks at that starts without what
 	// the live one needs.
 	fallbacks = 10
@@ -42,18 +44,23 @@ func (s *Service) obtain(ctx context.Context, head *orlav1.Head) error {
 		return err
 	}
 	for _, p := range parts {
-		if _, err := s.cfg.Fetcher.Read(ctx, p.Digest, maxMessageBytes); err != nil {
-			return fmt.Errorf("fetch the manifest: %w", err)
-		}
-		m, err := s.manifest(p.Digest)
-		if err != nil {
-			return err
-		}
-		if err := s.cfg.Fetcher.Ensure(ctx, blobsOf(m)); err != nil {
+		if err := s.obtainRelease(ctx, p.Digest); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// obtainRelease fetches what the node lacks of one release, given its manifest's digest.
+func (s *Service) obtainRelease(ctx context.Context, digest modules.Digest) error {
+	if _, err := s.cfg.Fetcher.Read(ctx, digest, maxMessageBytes); err != nil {
+		return fmt.Errorf("fetch the manifest: %w", err)
+	}
+	m, err := s.manifest(digest)
+	if err != nil {
+		return err
+	}
+	return s.cfg.Fetcher.Ensure(ctx, blobsOf(m))
 }
 
 // catchUp tries again, until ctx ends, to take over what the node has refused, and
@@ -62,10 +69,16 @@ func (s *Service) catchUp(ctx context.Context) {
 	wait := tryAgain
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
+	hoard := time.NewTimer(tryAgain)
+	defer hoard.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-hoard.C:
+			s.hoard(ctx)
+			hoard.Reset(hoardEvery)
+			continue
 		case <-s.lacking:
 			wait = tryAgain
 		case <-timer.C:
@@ -81,6 +94,30 @@ func (s *Service) catchUp(ctx context.Context) {
 		}
 		timer.Reset(wait)
 		wait = min(2*wait, tryAgainMost)
+	}
+}
+
+// hoard fetches all that can be rolled back to, on hubs: each has everything, so that
+// neither a rollback nor the end of a hub needs any other store.
+func (s *Service) hoard(ctx context.Context) {
+	if !s.hub() || s.cfg.Register.Alone() {
+		return
+	}
+	for _, v := range s.catalog.listHeads(orlav1.Kind_KIND_UNSPECIFIED) {
+		for _, rel := range v.value.GetReleases() {
+			if ctx.Err() != nil {
+				return
+			}
+			digest, err := modules.ParseDigest(rel.GetDigest())
+			if err != nil || s.hoarded[digest] {
+				continue
+			}
+			if err := s.obtainRelease(ctx, digest); err != nil {
+				s.cfg.Logger.Warn("a release that can be rolled back to is not all here", "app", v.value.GetName(), "release", rel.GetNumber(), "error", err)
+				continue
+			}
+			s.hoarded[digest] = true
+		}
 	}
 }
 

@@ -64,10 +64,11 @@ type Service struct {
 	incarnation string
 	members     members
 	stagings    stagings
-	background  sync.WaitGroup // what was started on behalf of messages
-	applying    sync.Mutex     // one change of the table at a time, from its reading to its swap
-	lacking     chan struct{}  // holds a token when a head was refused
-	moved       chan struct{}  // holds a token when the node should introduce itself
+	background  sync.WaitGroup          // what was started on behalf of messages
+	applying    sync.Mutex              // one change of the table at a time, from its reading to its swap
+	hoarded     map[modules.Digest]bool // releases of which the node has all; of the goroutine that catches up
+	lacking     chan struct{}           // holds a token when a head was refused
+	moved       chan struct{}           // holds a token when the node should introduce itself
 
 	stopped chan struct{} // closed by Stop
 	stop    sync.Once     // closes stopped
@@ -80,7 +81,7 @@ var _ orlav1connect.ControlServiceHandler = (*Service)(nil)
 func New(cfg Config) *Service {
 	return &Service{
 		cfg: cfg, started: time.Now(), catalog: newCatalog(cfg.AdminToken), stopped: make(chan struct{}),
-		incarnation: rand.Text(), lacking: make(chan struct{}, 1), moved: make(chan struct{}, 1),
+		incarnation: rand.Text(), hoarded: map[modules.Digest]bool{}, lacking: make(chan struct{}, 1), moved: make(chan struct{}, 1),
 	}
 }
 

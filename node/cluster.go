@@ -18,6 +18,7 @@ import (
 	"github.com/orla-edge/orla/control"
 	"github.com/orla-edge/orla/identity"
 	"github.com/orla-edge/orla/modules/peer"
+	"github.com/orla-edge/orla/modules/store"
 )
 
 // Cluster says how a node finds the others. The zero value means that it is alone.
@@ -34,6 +35,8 @@ type Cluster struct {
 	// Peer is the address for other nodes to fetch content from; empty or "off" means
 	// none. PeerAdvertise is how they reach it, if another address.
 	Peer, PeerAdvertise string
+	// BlobStore is the URL of a store that all nodes share; empty means none.
+	BlobStore string
 	// NATS, if not nil, is used instead of embedded servers.
 	NATS *NATS
 }
@@ -139,15 +142,23 @@ func (n *Node) servePeers(ctx context.Context) error {
 }
 
 // newFetcher returns what gets content from the other nodes.
-func (n *Node) newFetcher() *peer.Fetcher {
+func (n *Node) newFetcher() (*peer.Fetcher, error) {
+	var stores []peer.Store
+	if url := n.cfg.Cluster.BlobStore; url != "" {
+		common, err := store.Parse(url)
+		if err != nil {
+			return nil, fmt.Errorf("--blob-store: %w", err)
+		}
+		stores = append(stores, common)
+	}
 	client := &http.Client{}
 	if n.member.identity != nil {
 		client = peer.NewClient(n.member.identity.Client(identity.Edge), fetches)
 	}
 	return peer.New(peer.Config{
 		Blobs: n.blobs, Client: client, Peers: func() []string { return n.control.Peers() },
-		Parallel: fetches, Stall: fetchStall, Logger: n.log,
-	})
+		Parallel: fetches, Stall: fetchStall, Logger: n.log, Stores: stores,
+	}), nil
 }
 
 const (

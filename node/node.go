@@ -205,7 +205,10 @@ func (n *Node) open(ctx context.Context) (err error) {
 }
 
 func (n *Node) openControl(ctx context.Context) error {
-	n.fetcher = n.newFetcher()
+	var err error
+	if n.fetcher, err = n.newFetcher(); err != nil {
+		return err
+	}
 	secret, err := adminToken(n.cfg.Data)
 	if err != nil {
 		return err

@@ -87,7 +87,7 @@ func (c *console) serve(ctx context.Context, s settings.Serve, up node.Upgrade) 
 func clusterConfig(c settings.Cluster) node.Cluster {
 	out := node.Cluster{
 		Name: c.Name, Listen: c.Listen, Advertise: c.Advertise, Join: c.Join, SecretFile: c.SecretFile,
-		Peer: c.Peer, PeerAdvertise: c.PeerAdvertise,
+		Peer: c.Peer, PeerAdvertise: c.PeerAdvertise, BlobStore: c.BlobStore,
 	}
 	if c.NATS != "" {
 		out.NATS = &node.NATS{
