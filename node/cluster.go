@@ -130,11 +130,24 @@ func (n *Node) peerServer() *http.Server {
 	return srv
 }
 
-// servePeers serves the other nodes until ctx ends.
+// servePeers serves the other nodes until ctx ends, and then what they are getting
+// for peerGrace.
 func (n *Node) servePeers(ctx context.Context) error {
 	srv := n.peerServer()
-	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
-	defer stop()
+	done := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(done)
+		limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), peerGrace)
+		defer cancel()
+		if srv.Shutdown(limit) != nil {
+			_ = srv.Close() // they go on elsewhere
+		}
+	})
+	defer func() {
+		if !stop() {
+			<-done
+		}
+	}()
 	if err := srv.ServeTLS(n.listeners.peer, "", ""); !errors.Is(err, http.ErrServerClosed) && ctx.Err() == nil {
 		return fmt.Errorf("serve other nodes: %w", err)
 	}
@@ -162,6 +175,7 @@ func (n *Node) newFetcher() (*peer.Fetcher, error) {
 }
 
 const (
+	peerGrace  = 5 * time.Second
 	fetches    = 16
 	fetchStall = 10 * time.Second
 )

@@ -159,10 +159,10 @@ func (n *Node) open(ctx context.Context) (err error) {
 	if err := makeData(n.cfg.Data); err != nil {
 		return err
 	}
-	if err := n.takeDirectory(ctx); err != nil {
+	if n.member, err = n.cfg.Cluster.member(n.cfg.Name); err != nil {
 		return err
 	}
-	if n.member, err = n.cfg.Cluster.member(n.cfg.Name); err != nil {
+	if err := n.takeDirectory(ctx); err != nil {
 		return err
 	}
 	if n.register, err = cluster.New(cluster.Config{
@@ -268,9 +268,6 @@ func (n *Node) run(ctx context.Context) error {
 		start(below, "hosts' certificates", n.manageHosts)
 	}
 	start(below, "cluster", n.control.Run)
-	if n.listeners.peer != nil {
-		start(below, "peer listener", n.servePeers)
-	}
 	start(below, "collect blobs", n.collect)
 	start(below, "clean compiled code", n.cleanCode)
 	admin, err := n.adminServer()
@@ -280,10 +277,16 @@ func (n *Node) run(ctx context.Context) error {
 	api, stopAPI := context.WithCancel(below)
 	defer stopAPI()
 	start(api, "signs of life", n.reportAlive)
-	// A successor shares the socket with its predecessor, which has the answers
+	listen := func() {
+		start(api, "admin listener", admin.Run)
+		if n.listeners.peer != nil {
+			start(api, "peer listener", n.servePeers)
+		}
+	}
+	// A successor shares the sockets with its predecessor, which has the answers
 	// until this node does.
 	if n.predecessor() == nil {
-		start(api, "admin listener", admin.Run)
+		listen()
 	}
 	if err := n.awaitFirst(ctx); err != nil {
 		return err
@@ -293,7 +296,7 @@ func (n *Node) run(ctx context.Context) error {
 		return err
 	}
 	if n.predecessor() != nil {
-		start(api, "admin listener", admin.Run)
+		listen()
 	}
 	if err := n.announce(); err != nil {
 		return err
@@ -303,10 +306,15 @@ func (n *Node) run(ctx context.Context) error {
 	})
 	context.AfterFunc(ctx, n.leave)
 	err = public.Run(ctx) // until ctx ends and all is drained
-	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+	return cmp.Or(failure(ctx), err)
+}
+
+// failure is what ctx ended with other than because it was to end.
+func failure(ctx context.Context) error {
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
 		return cause
 	}
-	return err
+	return nil
 }
 
 // leave is what happens first when the node is to stop.

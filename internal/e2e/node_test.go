@@ -107,7 +107,7 @@ func (n *node) await() {
 	n.t.Helper()
 	deadline := time.Now().Add(60 * time.Second)
 	for time.Now().Before(deadline) {
-		if line := n.log.line("node serves"); line != "" {
+		if line := n.log.line(`msg="node serves"`); line != "" {
 			public, _, _ := strings.Cut(line, "admin=")
 			n.http, n.https = httpURL.FindString(public), httpsURL.FindString(public)
 			b, err := os.ReadFile(filepath.Join(n.data, "admin.addr"))

@@ -380,3 +380,91 @@ func TestSocketActivation(t *testing.T) {
 		t.Errorf("request from before the start: %v", err)
 	}
 }
+
+// ports returns an address whose port and the next one are free.
+func ports(t *testing.T) string {
+	t.Helper()
+	for range 50 {
+		first, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		addr := first.Addr().(*net.TCPAddr)
+		second, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:"+strconv.Itoa(addr.Port+1))
+		first.Close()
+		if err == nil {
+			second.Close()
+			return addr.String()
+		}
+	}
+	t.Fatal("no two free ports in a row")
+	return ""
+}
+
+// TestUpgradeOfHubs replaces the hubs of a cluster one after the other under load.
+// The peer listeners come along, and between upgrades changes reach every hub.
+func TestUpgradeOfHubs(t *testing.T) {
+	adopt(t)
+	dir := t.TempDir()
+	secret, err := exec.Command(binary, "cluster", "secret").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeTree(t, dir, map[string]string{"secret": string(secret)})
+	if err := os.Chmod(filepath.Join(dir, "secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	addrs := []string{ports(t), ports(t), ports(t)}
+	hubs := make([]*node, len(addrs))
+	var starting sync.WaitGroup
+	for i, addr := range addrs {
+		hubs[i] = &node{t: t, data: t.TempDir(), args: []string{
+			"--node", "hub" + strconv.Itoa(i), "--cluster", "test", "--cluster-listen", addr, "--join", strings.Join(addrs, ","),
+			"--cluster-secret-file", filepath.Join(dir, "secret"), "--peer", "127.0.0.1:0",
+		}}
+		starting.Go(hubs[i].start)
+		t.Cleanup(func() { hubs[i].kill() })
+	}
+	starting.Wait()
+	app := &respond{t.TempDir()}
+	change := func(body string) {
+		t.Helper()
+		deadline := time.Now().Add(30 * time.Second)
+		app.write(t, body)
+		for {
+			err := hubs[0].deploy(t.Context(), app.dir)
+			if err == nil {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("deploy of %q: %v\n%s", body, err, hubs[0].events())
+			}
+			time.Sleep(50 * time.Millisecond) // the cluster chooses a leader
+		}
+		c := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+		for i, n := range hubs {
+			for {
+				status, got, err := get(c, n.http+"/")
+				if err == nil && status == 200 && got == body {
+					break
+				}
+				if time.Now().After(deadline) {
+					t.Fatalf("hub %d: GET / = %d %q %v, want %q\n%s", i, status, got, err, body, n.events())
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+		}
+	}
+	change("first")
+	for i, n := range hubs {
+		answered, stop := load(t, n)
+		out, err := n.upgrade(binary)
+		if err != nil {
+			t.Fatalf("upgrade of hub %d: %+v, %v\n%s", i, out, err, n.events())
+		}
+		n.follow(out.Pid)
+		change("after " + strconv.Itoa(i))
+		stop()
+		t.Logf("hub %d: replaced in %v, %d requests answered", i, out.Took, answered.Load())
+	}
+}
