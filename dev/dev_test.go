@@ -286,7 +286,7 @@ func TestCluster(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, map[string]string{"orla.toml": "name = \"shop\"\n[site]\n", "public/index.html": "one"})
 	r := start(t, dev.Config{Dir: dir, Nodes: 4})
-	r.await(`shop is live: release 1`)
+	r.await(`shop is live on 4 of 4 nodes: release 1`)
 	urls := make(map[string]string)
 	for i := range 4 {
 		name := fmt.Sprintf("n%d", i+1)
@@ -305,7 +305,7 @@ func TestCluster(t *testing.T) {
 	r.await(`node n1 has ended: signal: killed`)
 	r.await(`3 of 4 nodes go on`)
 	write(t, dir, map[string]string{"public/index.html": "two"})
-	r.await(`shop is live: release 2`)
+	r.await(`shop is live on 3 of \d nodes: release 2`)
 	for _, name := range []string{"n2", "n3", "n4"} {
 		if body := get(t, urls[name]); body != "two" {
 			t.Errorf("%s: GET / = %q, want the next release", name, body)

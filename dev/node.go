@@ -17,7 +17,10 @@ import (
 	"syscall"
 	"time"
 
+	"connectrpc.com/connect"
+
 	"github.com/orla-edge/orla/client"
+	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
 )
 
 const (
@@ -56,7 +59,46 @@ func start(ctx context.Context, parts *sync.WaitGroup, plan []member, cfg Config
 			return nil, err
 		}
 	}
+	if len(nodes) > 1 {
+		return nodes, together(ctx, nodes)
+	}
 	return nodes, nil
+}
+
+// together waits until the first node knows of all: a change is proven on those that it
+// knows of.
+func together(ctx context.Context, nodes []*node) error {
+	c, err := nodes[0].client()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		res, err := c.Control().ListNodes(ctx, connect.NewRequest(&orlav1.ListNodesRequest{}))
+		serving := 0
+		if err == nil {
+			for _, n := range res.Msg.GetNodes() {
+				if n.GetState() == "serving" {
+					serving++
+				}
+			}
+		}
+		if serving == len(nodes) {
+			return nil
+		}
+		for _, n := range nodes {
+			if !n.alive() {
+				return fmt.Errorf("node %s has ended: %s", n.name, n.reason())
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the nodes do not find each other: after %s node %s knows of %d of %d", startWait, nodes[0].name, serving, len(nodes))
+		case <-tick.C:
+		}
+	}
 }
 
 func startNode(ctx context.Context, parts *sync.WaitGroup, m member, cfg Config, out *printer) (*node, error) {

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -176,8 +178,40 @@ func (s *session) failed(problem error) {
 	s.out.warn("%s: release %d stays live; the next change is tried again", s.live, s.number)
 }
 
-// send makes the package live on all nodes.
+// send makes the package live on all nodes. It tries again where the register cannot be
+// changed for a while: the hubs that are left elect a leader when theirs has died.
 func (s *session) send(ctx context.Context, pkg *app.Package) error {
+	for _, f := range pkg.Manifest.GetFunctions() {
+		if !s.compiled[f.GetModule()] {
+			s.out.say("compiling function %s", plain(f.GetName()))
+			s.compiled[f.GetModule()] = true
+		}
+	}
+	begin := time.Now()
+	for first := true; ; first = false {
+		err := s.try(ctx, pkg)
+		if connect.CodeOf(err) != connect.CodeUnavailable || time.Since(begin) > retryFor {
+			return err
+		}
+		if first {
+			s.out.warn("%v; trying again", err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(retryWait):
+		}
+	}
+}
+
+const (
+	// retryFor is how long a change is tried to be made, retryWait how long it waits
+	// between two tries.
+	retryFor  = 20 * time.Second
+	retryWait = time.Second
+)
+
+func (s *session) try(ctx context.Context, pkg *app.Package) error {
 	n := s.first()
 	if n == nil {
 		return errAllEnded
@@ -190,12 +224,6 @@ func (s *session) send(ctx context.Context, pkg *app.Package) error {
 	if name := pkg.Manifest.GetName(); name != s.live {
 		if err := clearOthers(ctx, c, name); err != nil {
 			return err
-		}
-	}
-	for _, f := range pkg.Manifest.GetFunctions() {
-		if !s.compiled[f.GetModule()] {
-			s.out.say("compiling function %s", plain(f.GetName()))
-			s.compiled[f.GetModule()] = true
 		}
 	}
 	res, err := c.Deploy(ctx, pkg, client.DeployOptions{Message: "orla dev"}, nil)
@@ -216,13 +244,29 @@ func (s *session) first() *node {
 	return nil
 }
 
+// tell tells what is live, and where it is not.
 func (s *session) tell(l *orlav1.Live) {
 	s.live, s.number = l.GetName(), l.GetRelease()
 	if l.GetUnchanged() {
 		s.out.good("%s is unchanged: release %d", s.live, s.number)
 		return
 	}
-	s.out.good("%s is live: release %d, in %.0f ms", s.live, s.number, l.GetTotalMs())
+	live, others := 0, []string(nil)
+	for _, n := range l.GetNodes() {
+		if n.GetState() == orlav1.NodeState_NODE_STATE_LIVE {
+			live++
+			continue
+		}
+		others = append(others, strings.TrimSpace(n.GetNode()+" "+n.GetReason()))
+	}
+	on := ""
+	if len(s.nodes) > 1 {
+		on = fmt.Sprintf(" on %d of %d nodes", live, len(l.GetNodes()))
+	}
+	s.out.good("%s is live%s: release %d, in %.0f ms", s.live, on, s.number, l.GetTotalMs())
+	if len(others) > 0 || l.GetUnproven() != "" {
+		s.out.warn("not proven everywhere: %s", plain(strings.Join(append(others, l.GetUnproven()), "; ")))
+	}
 }
 
 // clearOthers removes the apps that have another name: the app's own, before it was
