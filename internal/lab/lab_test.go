@@ -205,3 +205,46 @@ func TestNothingIsLeft(t *testing.T) {
 		}
 	}
 }
+
+// TestCluster: three hubs and an edge in networks of their own. A minority that is cut
+// off serves what it has, and has the rest once it is back; so does an edge.
+func TestCluster(t *testing.T) {
+	l := New(t, Options{Hubs: 3, Edges: 1, Network: true})
+	if err := l.Deploy(t.Context(), site("one")); err != nil {
+		t.Fatal(err)
+	}
+	l.Await("/", l.Nodes, says("one"))
+	p := l.Probe("/", func(_ *Node, status int, body string) error {
+		if body != "two" {
+			return says("one")(status, body)
+		}
+		return says("two")(status, body)
+	})
+	n1, n2, n3, edge := l.Nodes[0], l.Nodes[1], l.Nodes[2], l.Nodes[3]
+	l.Partition([]*Node{n1, n2}, []*Node{n3}, []*Node{edge})
+	deadline := time.After(Patience)
+	for {
+		err := l.Deploy(t.Context(), site("two"))
+		if err == nil {
+			break
+		}
+		select {
+		case <-deadline:
+			t.Fatalf("the majority takes no change: %v\n%s", err, n1.Log())
+		default:
+			t.Log(err)
+		}
+	}
+	l.Await("/", []*Node{n1, n2}, says("two"))
+	for _, n := range []*Node{n3, edge} {
+		if status, body, err := get(t.Context(), n.URL()); err != nil || says("one")(status, body) != nil {
+			t.Errorf("%s, cut off: GET / = %d %q %v, want what it had", n.Name, status, body, err)
+		}
+	}
+	l.Heal()
+	l.Await("/", l.Nodes, says("two"))
+	if err := p.Stop(); err != nil {
+		t.Error(err)
+	}
+	t.Logf("%d requests", p.Requests())
+}
