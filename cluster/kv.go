@@ -48,8 +48,6 @@ type KVConfig struct {
 	Bytes int64
 	// Keys is how many keys an app may have; 0 means 20,000.
 	Keys int
-	// Replicas is how many servers keep each value; 0 means 1.
-	Replicas int
 }
 
 const maxKVValue = 1 << 20
@@ -69,7 +67,6 @@ func NewKV(c *Cluster, cfg KVConfig) *KV {
 	cfg.Value = min(cmp.Or(cfg.Value, maxKVValue), maxKVValue)
 	cfg.Bytes = cmp.Or(cfg.Bytes, 64<<20)
 	cfg.Keys = cmp.Or(cfg.Keys, 20_000)
-	cfg.Replicas = cmp.Or(cfg.Replicas, 1)
 	return &KV{c: c, cfg: cfg, usage: newKVState()}
 }
 
@@ -97,16 +94,25 @@ func kvConfig(replicas int) jetstream.StreamConfig {
 	}
 }
 
-// ensureKV makes the bucket if there is none, and gives it at least so many replicas.
-func (r *register) ensureKV(ctx context.Context, replicas int) error {
+// ensureKV makes the bucket if there is none, and gives it as many replicas as the
+// register has.
+func (r *register) ensureKV(ctx context.Context) error {
 	js, err := r.jetStream()
 	if err != nil {
 		return err
 	}
+	register, err := r.stream(ctx)
+	if err != nil {
+		return fmt.Errorf("%w: open the key-value bucket: %w", ErrUnavailable, err)
+	}
+	replicas := max(register.Config.Replicas, 1)
 	stream, err := js.Stream(ctx, kvStream)
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
 		_, err = js.CreateStream(ctx, kvConfig(replicas))
+		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+			err = nil // another hub was quicker
+		}
 	case err == nil && stream.CachedInfo().Config.Replicas < replicas:
 		cfg := stream.CachedInfo().Config
 		cfg.Replicas = replicas
@@ -278,8 +284,10 @@ func (k *KV) register(ctx context.Context, write bool) (*register, error) {
 	if k.open.Load() == st.reg {
 		return st.reg, nil
 	}
-	if err := st.reg.ensureKV(ctx, k.cfg.Replicas); err != nil {
-		return nil, err
+	if k.c.kind != edge { // which may not
+		if err := st.reg.ensureKV(ctx); err != nil {
+			return nil, err
+		}
 	}
 	k.open.Store(st.reg)
 	return st.reg, nil

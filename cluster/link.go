@@ -290,9 +290,8 @@ func (c *Cluster) users(opts *server.Options) error {
 
 // kvAccess are the subjects that an edge needs to keep guests' values.
 func kvAccess(api string) []string {
-	const stream = "KV_orla_kv"
 	return []string{
-		"$KV.orla_kv.>", api + "STREAM.MSG.GET." + stream, api + "STREAM.INFO." + stream,
-		api + "DIRECT.GET." + stream, api + "DIRECT.GET." + stream + ".>",
+		kvPrefix + ">", api + "STREAM.MSG.GET." + kvStream, api + "STREAM.MSG.DELETE." + kvStream, api + "STREAM.INFO." + kvStream,
+		api + "CONSUMER.CREATE." + kvStream + ".>", api + "CONSUMER.MSG.NEXT." + kvStream + ".>", api + "CONSUMER.DELETE." + kvStream + ".>",
 	}
 }
