@@ -115,7 +115,18 @@ func (c *converter) function(name string, t functionTable) *orlav1.Function {
 		Isolation:    isolation(t.Isolation),
 		Limits:       c.limits(t.Limits, field+".limits"),
 		ServerTiming: t.Timing,
+		Kv:           t.KV,
+		Secrets:      secrets(t.Secrets),
 	}
+}
+
+// secrets names them; the node adds their versions.
+func secrets(names []string) []*orlav1.SecretRef {
+	var refs []*orlav1.SecretRef
+	for _, name := range names {
+		refs = append(refs, &orlav1.SecretRef{Name: name})
+	}
+	return refs
 }
 
 func isolation(s string) orlav1.Isolation {

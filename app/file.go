@@ -51,13 +51,15 @@ type functionTable struct {
 	CPU         document.Duration `toml:"cpu" example:"\"50ms\"" jsonschema_description:"CPU time that a request may use in the guest."`
 	Isolation   string            `toml:"isolation" jsonschema:"enum=request,enum=pooled,enum=fresh,default=request" example:"\"request\"" jsonschema_description:"What one request sees of another: nothing (request), what earlier ones left in the same instance (pooled), or nothing and not even the same random seeds (fresh; slow)."`
 	Concurrency uint32            `toml:"concurrency" jsonschema:"minimum=1" example:"64" jsonschema_description:"Requests inside the function at one time."`
-	Env         map[string]string `toml:"env" example:"{ GREETING = \"hello\" }" jsonschema_description:"Environment variables. They are stored in the release: not for secrets."`
+	Env         map[string]string `toml:"env" example:"{ GREETING = \"hello\" }" jsonschema_description:"Environment variables. They are stored in the release, for all to read: see secrets."`
 	Args        []string          `toml:"args" example:"[\"app.py\"]" jsonschema_description:"Arguments after the program's name."`
 	Files       string            `toml:"files" example:"\"lib\"" jsonschema_description:"Folder inside the app's folder that the function reads at /."`
 	Limits      *limitsTable      `toml:"limits" jsonschema_description:"Further bounds of what a request may use; the node has a default for each."`
 	Timing      bool              `toml:"server_timing" example:"true" jsonschema_description:"Adds a Server-Timing field to responses: wall and CPU time of the function."`
+	KV          []string          `toml:"kv" jsonschema:"maxItems=16,uniqueItems=true" example:"[\"sessions\"]" jsonschema_description:"Stores of the app's key-value store that the function may use."`
+	Secrets     []string          `toml:"secrets" jsonschema:"maxItems=64,uniqueItems=true" example:"[\"STRIPE_KEY\"]" jsonschema_description:"Secrets of the app (orla secrets set) that the function is given as environment variables."`
 
-	_ struct{} `later:"outbound,kv,secrets"`
+	_ struct{} `later:"outbound"`
 }
 
 type limitsTable struct {

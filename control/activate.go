@@ -25,6 +25,7 @@ func (s *Service) Apply(ctx context.Context, u cluster.Update) error {
 	s.applying.Lock()
 	defer s.applying.Unlock()
 	changed, gone, err := s.catalog.apply(u)
+	err = errors.Join(err, s.vault.apply(u)) // before what is built with it
 	built := make([]dispatch.Group, len(changed))
 	var g errgroup.Group
 	g.SetLimit(runtime.GOMAXPROCS(0))

@@ -85,6 +85,11 @@ func (s *Service) RemoveApp(ctx context.Context, req *connect.Request[orlav1.Rem
 	if err != nil {
 		return nil, callError(err)
 	}
+	secrets, err := s.secretsOf(ctx, name)
+	if err != nil {
+		return nil, callError(err)
+	}
+	changes = append(changes, secrets...)
 	removed, err := s.cfg.Register.Commit(ctx, append(changes, cluster.Change{Key: headKey(name), Expect: revision})...)
 	if errors.Is(err, cluster.ErrConflict) {
 		return nil, s.conflict(ctx, name, err)

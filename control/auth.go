@@ -43,7 +43,14 @@ func required(procedure string) orlav1.Role {
 		orlav1connect.ControlServiceUploadBlobsProcedure,
 		orlav1connect.ControlServiceDeployProcedure,
 		orlav1connect.ControlServiceRollbackProcedure,
-		orlav1connect.ControlServiceRemoveAppProcedure:
+		orlav1connect.ControlServiceRemoveAppProcedure,
+		orlav1connect.ControlServiceSetSecretProcedure,
+		orlav1connect.ControlServiceListSecretsProcedure,
+		orlav1connect.ControlServiceRemoveSecretProcedure,
+		orlav1connect.ControlServiceGetValueProcedure,
+		orlav1connect.ControlServicePutValueProcedure,
+		orlav1connect.ControlServiceDeleteValueProcedure,
+		orlav1connect.ControlServiceListValuesProcedure:
 		return orlav1.Role_ROLE_DEPLOYER
 	default:
 		return orlav1.Role_ROLE_ADMIN

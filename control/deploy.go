@@ -159,6 +159,9 @@ func (d *deploy) run() error {
 	if err != nil {
 		return err
 	}
+	if err := d.s.pin(d.ctx, m); err != nil {
+		return err
+	}
 	if err := d.complete(m); err != nil {
 		return err
 	}

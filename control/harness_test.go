@@ -19,6 +19,7 @@ import (
 	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
 	"github.com/orla-edge/orla/proto/orla/v1/orlav1connect"
 	"github.com/orla-edge/orla/runtime"
+	"github.com/orla-edge/orla/seal"
 	"github.com/orla-edge/orla/site"
 	"github.com/orla-edge/orla/telemetry"
 )
@@ -51,8 +52,20 @@ func newPlane(t *testing.T) *plane {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := dispatch.New(dispatch.Config{Node: "n1", Blobs: blobs, Engine: engine})
-	s := New(Config{
+	key, err := seal.New(make([]byte, seal.KeySize))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s *Service
+	d := dispatch.New(dispatch.Config{
+		Node: "n1", Blobs: blobs, Engine: engine,
+		Grants: func(ctx context.Context, app string, f *orlav1.Function) (runtime.Grants, error) {
+			return s.Grants(ctx, app, f)
+		},
+	})
+	s = New(Config{
+		KV: cluster.NewKV(register, cluster.KVConfig{}), SecretKey: key,
+
 		Node: "n1", Version: "test", URLs: []string{"http://localhost:8080"}, AdminToken: adminSecret, Register: register,
 		Blobs: blobs, Fetcher: peer.New(peer.Config{Blobs: blobs}), Dispatcher: d, Compressor: site.NewCompressor(blobs), Tail: telemetry.NewTail(telemetry.TailConfig{}), Logger: discard(),
 	})

@@ -20,6 +20,7 @@ import (
 	"github.com/orla-edge/orla/modules/peer"
 	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
 	"github.com/orla-edge/orla/proto/orla/v1/orlav1connect"
+	"github.com/orla-edge/orla/seal"
 	"github.com/orla-edge/orla/site"
 	"github.com/orla-edge/orla/telemetry"
 )
@@ -48,6 +49,10 @@ type Config struct {
 	// Drain is called with whether the node shall send its clients elsewhere; nil means
 	// that it cannot.
 	Drain func(bool)
+	// KV is the key-value store of functions; nil means that there is none.
+	KV *cluster.KV
+	// SecretKey seals and opens secrets; nil means that there can be none.
+	SecretKey *seal.Key
 	// Changed is called after the hosts that are served may have changed, see
 	// [Service.Hosts]; it returns soon. Nil means that nobody wants to know.
 	Changed func()
@@ -59,6 +64,7 @@ type Service struct {
 	cfg     Config
 	started time.Time
 	catalog *catalog
+	vault   vault
 	staged  staged
 
 	incarnation string

@@ -1,6 +1,8 @@
 package node
 
 import (
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -8,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/orla-edge/orla/control"
+	"github.com/orla-edge/orla/identity"
+	"github.com/orla-edge/orla/seal"
 )
 
 // Files in the data directory by which commands on the same machine find the
@@ -16,6 +20,10 @@ const (
 	adminTokenFile = "admin.token"
 	adminAddrFile  = "admin.addr"
 )
+
+// secretsKeyFile holds the key that secrets are sealed with, of a node without a
+// cluster's secret.
+const secretsKeyFile = "secrets.key"
 
 // nodeName returns name, or the machine's own.
 func nodeName(name string) (string, error) {
@@ -56,6 +64,35 @@ func adminToken(dir string) (string, error) {
 		return "", fmt.Errorf("write admin token: %w", err)
 	}
 	return secret, nil
+}
+
+// secretsKey returns the key that secrets are sealed with: one made of the cluster's
+// secret, or, of a node that has none, that of its data directory, which the first start
+// makes. It is not kept with the register: whoever has a copy of that cannot read them.
+func secretsKey(dir string, cluster identity.Secret) (*seal.Key, error) {
+	if !cluster.IsZero() {
+		return seal.New(cluster.Seed(identity.Edge, "secrets")) // every node opens them
+	}
+	path := filepath.Join(dir, secretsKeyFile)
+	b, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		master := make([]byte, seal.KeySize)
+		if _, err := rand.Read(master); err != nil {
+			return nil, fmt.Errorf("make the key for secrets: %w", err)
+		}
+		if err := writeFile(path, hex.EncodeToString(master)+"\n", 0o600); err != nil {
+			return nil, fmt.Errorf("write the key for secrets: %w", err)
+		}
+		return seal.New(master)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the key for secrets: %w", err)
+	}
+	master, err := hex.DecodeString(strings.TrimSpace(string(b)))
+	if err != nil || len(master) != seal.KeySize {
+		return nil, fmt.Errorf("%s is not a key of %d bytes in hexadecimal digits; put a copy of it back, or remove it and set every secret again", path, seal.KeySize)
+	}
+	return seal.New(master)
 }
 
 // writeAdminAddr notes where the API is served.

@@ -23,6 +23,7 @@ import (
 	"github.com/orla-edge/orla/modules"
 	"github.com/orla-edge/orla/modules/peer"
 	"github.com/orla-edge/orla/node/handover"
+	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
 	"github.com/orla-edge/orla/proxy"
 	"github.com/orla-edge/orla/runtime"
 	"github.com/orla-edge/orla/server"
@@ -192,6 +193,9 @@ func (n *Node) open(ctx context.Context) (err error) {
 	n.dispatch = dispatch.New(dispatch.Config{
 		Node: n.cfg.Name, Blobs: n.blobs, Engine: n.engine, Cache: site.NewCache(siteCacheBytes), Upstreams: n.upstreams,
 		Debug: func(token string) bool { return n.control.ValidToken(token) }, Wait: n.register.Wait,
+		Grants: func(ctx context.Context, app string, f *orlav1.Function) (runtime.Grants, error) {
+			return n.control.Grants(ctx, app, f)
+		},
 		Logger: n.log, Tracer: n.telemetry.TracerProvider(), Propagator: n.telemetry.Propagator(),
 	})
 	if n.cfg.TLS != TLSOff {
@@ -213,9 +217,14 @@ func (n *Node) openControl(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	key, err := secretsKey(n.cfg.Data, n.member.topology.Secret)
+	if err != nil {
+		return err
+	}
 	n.control = control.New(control.Config{
 		Node: n.cfg.Name, Version: n.cfg.Version, URLs: n.urls(ctx), AdminToken: secret,
 		Register: n.register, Blobs: n.blobs, Fetcher: n.fetcher, Peer: n.peerURL(ctx), Phase: n.phaseName, Drain: n.setDrained, Dispatcher: n.dispatch, Compressor: site.NewCompressor(n.blobs),
+		KV: cluster.NewKV(n.register, cluster.KVConfig{}), SecretKey: key,
 		Tail: n.telemetry.Tail(), Changed: n.hostsChanged, Logger: n.log,
 	})
 	return writeAdminAddr(n.cfg.Data, n.listeners.adminURL())

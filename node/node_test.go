@@ -29,7 +29,9 @@ func run(t testing.TB, cfg Config) []string {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	ready := make(chan []string, 1)
-	cfg.Output = io.Discard
+	if cfg.Output == nil {
+		cfg.Output = io.Discard
+	}
 	cfg.Name, cfg.HTTP, cfg.HTTPS, cfg.Admin = "n1", "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 	cfg.Ready = func(urls []string) { ready <- urls }
 	done := make(chan error, 1)

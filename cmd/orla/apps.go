@@ -86,9 +86,9 @@ func (c *console) showApp(res *orlav1.GetAppResponse, number uint64) error {
 	if len(m.GetFunctions()) > 0 {
 		var rows [][]string
 		for _, f := range m.GetFunctions() {
-			rows = append(rows, []string{f.GetName(), abiName(f.GetAbi()), f.GetSource(), humanize.IBytes(uint64(f.GetModuleSize())), short(f.GetModule())})
+			rows = append(rows, []string{f.GetName(), abiName(f.GetAbi()), f.GetSource(), humanize.IBytes(uint64(f.GetModuleSize())), short(f.GetModule()), grants(f)})
 		}
-		if err := c.section([]string{"FUNCTION", "ABI", "MODULE", "SIZE", "DIGEST"}, rows); err != nil {
+		if err := c.section([]string{"FUNCTION", "ABI", "MODULE", "SIZE", "DIGEST", "GRANTS"}, rows); err != nil {
 			return err
 		}
 	}
@@ -101,6 +101,18 @@ func (c *console) showApp(res *orlav1.GetAppResponse, number uint64) error {
 		rows = append(rows, []string{methods(s.Methods), s.Path, s.Match, s.leadsTo(), s.Source})
 	}
 	return c.section([]string{"METHOD", "PATH", "IF", "TARGET", "WRITTEN AT"}, rows)
+}
+
+// grants returns what a function may use: "kv sessions, STRIPE_KEY v2".
+func grants(f *orlav1.Function) string {
+	var all []string
+	for _, store := range f.GetKv() {
+		all = append(all, "kv "+store)
+	}
+	for _, s := range f.GetSecrets() {
+		all = append(all, s.GetName()+" v"+strconv.FormatUint(s.GetVersion(), 10))
+	}
+	return strings.Join(all, ", ")
 }
 
 // section is a table below another text.

@@ -149,6 +149,9 @@ func (c *console) module(path string, s moduleShape, asJSON bool) error {
 	for _, line := range importsBy(s.Imports) {
 		rows = append(rows, []string{"imports", line})
 	}
+	if slices.ContainsFunc(s.Imports, func(i importShape) bool { return i.Capability == "kv" }) {
+		rows = append(rows, []string{"asks for", `kv: name the stores in the function's table of orla.toml, kv = ["sessions"]`})
+	}
 	var exports []string
 	for _, e := range s.Exports {
 		exports = append(exports, e.Name)

@@ -99,6 +99,7 @@ func TestListsPrintJSON(t *testing.T) {
 	plain := map[string]bool{ // what they print is a text for one purpose, or nothing
 		"orla serve": true, "orla dev": true, "orla completion": true, "orla routes export": true, "orla routes diff": true,
 		"orla": true, "orla module": true, "orla token": true, "orla cluster": true,
+		"orla kv": true, "orla secrets": true,
 	}
 	each(newRoot(silentConsole()), func(cmd *cobra.Command) {
 		if has := cmd.Flags().Lookup("json") != nil; has == plain[cmd.CommandPath()] {

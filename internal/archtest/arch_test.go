@@ -29,6 +29,7 @@ var allowed = map[string][]string{
 	"modules/oci":                 {"modules"},
 	"modules/store":               {"modules/..."},
 	"guest":                       {},
+	"seal":                        {},
 	"certs":                       {},
 	"cluster":                     {"identity"},
 	"release":                     {"router", "modules", "proto/..."},
@@ -50,9 +51,9 @@ var allowed = map[string][]string{
 	"identity":                    {},
 	"client":                      {"app", "release", "modules", "proto/..."},
 	"dev":                         {"app", "client", "identity", "proto/..."},
-	"control":                     {"cluster", "dispatch", "identity", "modules/peer", "release", "runtime", "site", "router", "telemetry", "modules", "proto/..."},
+	"control":                     {"cluster", "dispatch", "identity", "modules/peer", "release", "runtime", "runtime/host", "seal", "site", "router", "telemetry", "modules", "proto/..."},
 	"node/handover":               {},
-	"node":                        {"identity", "modules/peer", "node/handover", "certs", "cluster", "control", "dispatch", "modules/...", "proto/...", "proxy", "release", "router", "runtime", "server", "site", "telemetry"},
+	"node":                        {"identity", "modules/peer", "node/handover", "certs", "cluster", "control", "dispatch", "modules/...", "proto/...", "proxy", "release", "router", "runtime", "seal", "server", "site", "telemetry"},
 	"cmd/orla":                    {"cmd/orla/...", "identity", "app/...", "release", "client", "dev", "node", "node/handover", "runtime", "runtime/compile", "runtime/memory", "telemetry", "proto/..."},
 }
 

@@ -3115,11 +3115,824 @@ func (x *Problem) GetMessage() string {
 	return ""
 }
 
+type SetSecretRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	App   string                 `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
+	Name  string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// UTF-8 without NUL, at most 64 KiB.
+	Value []byte `protobuf:"bytes,3,opt,name=value,proto3" json:"value,omitempty"`
+	// Store it only; the next deploy takes it.
+	NoDeploy      bool `protobuf:"varint,4,opt,name=no_deploy,json=noDeploy,proto3" json:"no_deploy,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetSecretRequest) Reset() {
+	*x = SetSecretRequest{}
+	mi := &file_orla_v1_control_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetSecretRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetSecretRequest) ProtoMessage() {}
+
+func (x *SetSecretRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orla_v1_control_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetSecretRequest.ProtoReflect.Descriptor instead.
+func (*SetSecretRequest) Descriptor() ([]byte, []int) {
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *SetSecretRequest) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+func (x *SetSecretRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SetSecretRequest) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+func (x *SetSecretRequest) GetNoDeploy() bool {
+	if x != nil {
+		return x.NoDeploy
+	}
+	return false
+}
+
+type SetSecretResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Version uint64                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
+	// The release that has it; unset if none was made: no_deploy, or no function of the
+	// live release asks for it.
+	Live          *Live `protobuf:"bytes,2,opt,name=live,proto3" json:"live,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetSecretResponse) Reset() {
+	*x = SetSecretResponse{}
+	mi := &file_orla_v1_control_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetSecretResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetSecretResponse) ProtoMessage() {}
+
+func (x *SetSecretResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orla_v1_control_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetSecretResponse.ProtoReflect.Descriptor instead.
+func (*SetSecretResponse) Descriptor() ([]byte, []int) {
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *SetSecretResponse) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *SetSecretResponse) GetLive() *Live {
+	if x != nil {
+		return x.Live
+	}
+	return nil
+}
+
+type ListSecretsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	App           string                 `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSecretsRequest) Reset() {
+	*x = ListSecretsRequest{}
+	mi := &file_orla_v1_control_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSecretsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSecretsRequest) ProtoMessage() {}
+
+func (x *ListSecretsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orla_v1_control_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSecretsRequest.ProtoReflect.Descriptor instead.
+func (*ListSecretsRequest) Descriptor() ([]byte, []int) {
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *ListSecretsRequest) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+type ListSecretsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Sorted by name, without what is sealed.
+	Secrets       []*Secret `protobuf:"bytes,1,rep,name=secrets,proto3" json:"secrets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSecretsResponse) Reset() {
+	*x = ListSecretsResponse{}
+	mi := &file_orla_v1_control_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSecretsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSecretsResponse) ProtoMessage() {}
+
+func (x *ListSecretsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orla_v1_control_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSecretsResponse.ProtoReflect.Descriptor instead.
+func (*ListSecretsResponse) Descriptor() ([]byte, []int) {
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *ListSecretsResponse) GetSecrets() []*Secret {
+	if x != nil {
+		return x.Secrets
+	}
+	return nil
+}
+
+type RemoveSecretRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	App           string                 `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveSecretRequest) Reset() {
+	*x = RemoveSecretRequest{}
+	mi := &file_orla_v1_control_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveSecretRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveSecretRequest) ProtoMessage() {}
+
+func (x *RemoveSecretRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orla_v1_control_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveSecretRequest.ProtoReflect.Descriptor instead.
+func (*RemoveSecretRequest) Descriptor() ([]byte, []int) {
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *RemoveSecretRequest) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+func (x *RemoveSecretRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type RemoveSecretResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveSecretResponse) Reset() {
+	*x = RemoveSecretResponse{}
+	mi := &file_orla_v1_control_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveSecretResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveSecretResponse) ProtoMessage() {}
+
+func (x *RemoveSecretResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orla_v1_control_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveSecretResponse.ProtoReflect.Descriptor instead.
+func (*RemoveSecretResponse) Descriptor() ([]byte, []int) {
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{52}
+}
+
+type GetValueRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	App   string                 `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
+	// Empty means the one store that the live release is granted.
+	Store string `protobuf:"bytes,2,opt,name=store,proto3" json:"store,omitempty"`
+	// UTF-8, 1 to 256 bytes.
+	Key           string `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetValueRequest) Reset() {
+	*x = GetValueRequest{}
+	mi := &file_orla_v1_control_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetValueRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetValueRequest) ProtoMessage() {}
+
+func (x *GetValueRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orla_v1_control_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetValueRequest.ProtoReflect.Descriptor instead.
+func (*GetValueRequest) Descriptor() ([]byte, []int) {
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *GetValueRequest) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+func (x *GetValueRequest) GetStore() string {
+	if x != nil {
+		return x.Store
+	}
+	return ""
+}
+
+func (x *GetValueRequest) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+type GetValueResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Value         []byte                 `protobuf:"bytes,1,opt,name=value,proto3" json:"value,omitempty"`
+	Revision      uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	Store         string                 `protobuf:"bytes,3,opt,name=store,proto3" json:"store,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetValueResponse) Reset() {
+	*x = GetValueResponse{}
+	mi := &file_orla_v1_control_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetValueResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetValueResponse) ProtoMessage() {}
+
+func (x *GetValueResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orla_v1_control_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetValueResponse.ProtoReflect.Descriptor instead.
+func (*GetValueResponse) Descriptor() ([]byte, []int) {
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *GetValueResponse) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+func (x *GetValueResponse) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *GetValueResponse) GetStore() string {
+	if x != nil {
+		return x.Store
+	}
+	return ""
+}
+
+type PutValueRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	App   string                 `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
+	Store string                 `protobuf:"bytes,2,opt,name=store,proto3" json:"store,omitempty"`
+	Key   string                 `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	// At most 1 MiB.
+	Value []byte `protobuf:"bytes,4,opt,name=value,proto3" json:"value,omitempty"`
+	// After how many seconds the key goes by itself; zero means never.
+	TtlSeconds uint32 `protobuf:"varint,5,opt,name=ttl_seconds,json=ttlSeconds,proto3" json:"ttl_seconds,omitempty"`
+	// Fail unless this is the key's revision; zero: there must be no such key.
+	Expect        *uint64 `protobuf:"varint,6,opt,name=expect,proto3,oneof" json:"expect,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutValueRequest) Reset() {
+	*x = PutValueRequest{}
+	mi := &file_orla_v1_control_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutValueRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutValueRequest) ProtoMessage() {}
+
+func (x *PutValueRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orla_v1_control_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutValueRequest.ProtoReflect.Descriptor instead.
+func (*PutValueRequest) Descriptor() ([]byte, []int) {
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *PutValueRequest) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+func (x *PutValueRequest) GetStore() string {
+	if x != nil {
+		return x.Store
+	}
+	return ""
+}
+
+func (x *PutValueRequest) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *PutValueRequest) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+func (x *PutValueRequest) GetTtlSeconds() uint32 {
+	if x != nil {
+		return x.TtlSeconds
+	}
+	return 0
+}
+
+func (x *PutValueRequest) GetExpect() uint64 {
+	if x != nil && x.Expect != nil {
+		return *x.Expect
+	}
+	return 0
+}
+
+type PutValueResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Revision      uint64                 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	Store         string                 `protobuf:"bytes,2,opt,name=store,proto3" json:"store,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutValueResponse) Reset() {
+	*x = PutValueResponse{}
+	mi := &file_orla_v1_control_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutValueResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutValueResponse) ProtoMessage() {}
+
+func (x *PutValueResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orla_v1_control_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutValueResponse.ProtoReflect.Descriptor instead.
+func (*PutValueResponse) Descriptor() ([]byte, []int) {
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *PutValueResponse) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *PutValueResponse) GetStore() string {
+	if x != nil {
+		return x.Store
+	}
+	return ""
+}
+
+type DeleteValueRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	App           string                 `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
+	Store         string                 `protobuf:"bytes,2,opt,name=store,proto3" json:"store,omitempty"`
+	Key           string                 `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	Expect        *uint64                `protobuf:"varint,4,opt,name=expect,proto3,oneof" json:"expect,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteValueRequest) Reset() {
+	*x = DeleteValueRequest{}
+	mi := &file_orla_v1_control_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteValueRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteValueRequest) ProtoMessage() {}
+
+func (x *DeleteValueRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orla_v1_control_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteValueRequest.ProtoReflect.Descriptor instead.
+func (*DeleteValueRequest) Descriptor() ([]byte, []int) {
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *DeleteValueRequest) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+func (x *DeleteValueRequest) GetStore() string {
+	if x != nil {
+		return x.Store
+	}
+	return ""
+}
+
+func (x *DeleteValueRequest) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *DeleteValueRequest) GetExpect() uint64 {
+	if x != nil && x.Expect != nil {
+		return *x.Expect
+	}
+	return 0
+}
+
+type DeleteValueResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Store         string                 `protobuf:"bytes,1,opt,name=store,proto3" json:"store,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteValueResponse) Reset() {
+	*x = DeleteValueResponse{}
+	mi := &file_orla_v1_control_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteValueResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteValueResponse) ProtoMessage() {}
+
+func (x *DeleteValueResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orla_v1_control_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteValueResponse.ProtoReflect.Descriptor instead.
+func (*DeleteValueResponse) Descriptor() ([]byte, []int) {
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{58}
+}
+
+func (x *DeleteValueResponse) GetStore() string {
+	if x != nil {
+		return x.Store
+	}
+	return ""
+}
+
+type ListValuesRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	App    string                 `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
+	Store  string                 `protobuf:"bytes,2,opt,name=store,proto3" json:"store,omitempty"`
+	Prefix string                 `protobuf:"bytes,3,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	// Keys after this one; empty means from the first.
+	Cursor string `protobuf:"bytes,4,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	// At most 1,000; zero means 1,000.
+	Limit         uint32 `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListValuesRequest) Reset() {
+	*x = ListValuesRequest{}
+	mi := &file_orla_v1_control_proto_msgTypes[59]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListValuesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListValuesRequest) ProtoMessage() {}
+
+func (x *ListValuesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orla_v1_control_proto_msgTypes[59]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListValuesRequest.ProtoReflect.Descriptor instead.
+func (*ListValuesRequest) Descriptor() ([]byte, []int) {
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{59}
+}
+
+func (x *ListValuesRequest) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+func (x *ListValuesRequest) GetStore() string {
+	if x != nil {
+		return x.Store
+	}
+	return ""
+}
+
+func (x *ListValuesRequest) GetPrefix() string {
+	if x != nil {
+		return x.Prefix
+	}
+	return ""
+}
+
+func (x *ListValuesRequest) GetCursor() string {
+	if x != nil {
+		return x.Cursor
+	}
+	return ""
+}
+
+func (x *ListValuesRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type ListValuesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Keys  []string               `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	// For the next call; empty if there are no more.
+	Cursor        string `protobuf:"bytes,2,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	Store         string `protobuf:"bytes,3,opt,name=store,proto3" json:"store,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListValuesResponse) Reset() {
+	*x = ListValuesResponse{}
+	mi := &file_orla_v1_control_proto_msgTypes[60]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListValuesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListValuesResponse) ProtoMessage() {}
+
+func (x *ListValuesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orla_v1_control_proto_msgTypes[60]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListValuesResponse.ProtoReflect.Descriptor instead.
+func (*ListValuesResponse) Descriptor() ([]byte, []int) {
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{60}
+}
+
+func (x *ListValuesResponse) GetKeys() []string {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *ListValuesResponse) GetCursor() string {
+	if x != nil {
+		return x.Cursor
+	}
+	return ""
+}
+
+func (x *ListValuesResponse) GetStore() string {
+	if x != nil {
+		return x.Store
+	}
+	return ""
+}
+
 var File_orla_v1_control_proto protoreflect.FileDescriptor
 
 const file_orla_v1_control_proto_rawDesc = "" +
 	"\n" +
-	"\x15orla/v1/control.proto\x12\aorla.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16orla/v1/manifest.proto\"\x10\n" +
+	"\x15orla/v1/control.proto\x12\aorla.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16orla/v1/manifest.proto\x1a\x14orla/v1/secret.proto\"\x10\n" +
 	"\x0eGetNodeRequest\"\xa1\x02\n" +
 	"\x0fGetNodeResponse\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
@@ -3327,7 +4140,61 @@ const file_orla_v1_control_proto_rawDesc = "" +
 	"\bproblems\x18\x01 \x03(\v2\x10.orla.v1.ProblemR\bproblems\"9\n" +
 	"\aProblem\x12\x14\n" +
 	"\x05field\x18\x01 \x01(\tR\x05field\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessage*\xad\x01\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\"k\n" +
+	"\x10SetSecretRequest\x12\x10\n" +
+	"\x03app\x18\x01 \x01(\tR\x03app\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
+	"\x05value\x18\x03 \x01(\fR\x05value\x12\x1b\n" +
+	"\tno_deploy\x18\x04 \x01(\bR\bnoDeploy\"P\n" +
+	"\x11SetSecretResponse\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\x04R\aversion\x12!\n" +
+	"\x04live\x18\x02 \x01(\v2\r.orla.v1.LiveR\x04live\"&\n" +
+	"\x12ListSecretsRequest\x12\x10\n" +
+	"\x03app\x18\x01 \x01(\tR\x03app\"@\n" +
+	"\x13ListSecretsResponse\x12)\n" +
+	"\asecrets\x18\x01 \x03(\v2\x0f.orla.v1.SecretR\asecrets\";\n" +
+	"\x13RemoveSecretRequest\x12\x10\n" +
+	"\x03app\x18\x01 \x01(\tR\x03app\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\"\x16\n" +
+	"\x14RemoveSecretResponse\"K\n" +
+	"\x0fGetValueRequest\x12\x10\n" +
+	"\x03app\x18\x01 \x01(\tR\x03app\x12\x14\n" +
+	"\x05store\x18\x02 \x01(\tR\x05store\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\tR\x03key\"Z\n" +
+	"\x10GetValueResponse\x12\x14\n" +
+	"\x05value\x18\x01 \x01(\fR\x05value\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x14\n" +
+	"\x05store\x18\x03 \x01(\tR\x05store\"\xaa\x01\n" +
+	"\x0fPutValueRequest\x12\x10\n" +
+	"\x03app\x18\x01 \x01(\tR\x03app\x12\x14\n" +
+	"\x05store\x18\x02 \x01(\tR\x05store\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x04 \x01(\fR\x05value\x12\x1f\n" +
+	"\vttl_seconds\x18\x05 \x01(\rR\n" +
+	"ttlSeconds\x12\x1b\n" +
+	"\x06expect\x18\x06 \x01(\x04H\x00R\x06expect\x88\x01\x01B\t\n" +
+	"\a_expect\"D\n" +
+	"\x10PutValueResponse\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x14\n" +
+	"\x05store\x18\x02 \x01(\tR\x05store\"v\n" +
+	"\x12DeleteValueRequest\x12\x10\n" +
+	"\x03app\x18\x01 \x01(\tR\x03app\x12\x14\n" +
+	"\x05store\x18\x02 \x01(\tR\x05store\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\tR\x03key\x12\x1b\n" +
+	"\x06expect\x18\x04 \x01(\x04H\x00R\x06expect\x88\x01\x01B\t\n" +
+	"\a_expect\"+\n" +
+	"\x13DeleteValueResponse\x12\x14\n" +
+	"\x05store\x18\x01 \x01(\tR\x05store\"\x81\x01\n" +
+	"\x11ListValuesRequest\x12\x10\n" +
+	"\x03app\x18\x01 \x01(\tR\x03app\x12\x14\n" +
+	"\x05store\x18\x02 \x01(\tR\x05store\x12\x16\n" +
+	"\x06prefix\x18\x03 \x01(\tR\x06prefix\x12\x16\n" +
+	"\x06cursor\x18\x04 \x01(\tR\x06cursor\x12\x14\n" +
+	"\x05limit\x18\x05 \x01(\rR\x05limit\"V\n" +
+	"\x12ListValuesResponse\x12\x12\n" +
+	"\x04keys\x18\x01 \x03(\tR\x04keys\x12\x16\n" +
+	"\x06cursor\x18\x02 \x01(\tR\x06cursor\x12\x14\n" +
+	"\x05store\x18\x03 \x01(\tR\x05store*\xad\x01\n" +
 	"\tNodeState\x12\x1a\n" +
 	"\x16NODE_STATE_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12NODE_STATE_WORKING\x10\x01\x12\x14\n" +
@@ -3335,7 +4202,7 @@ const file_orla_v1_control_proto_rawDesc = "" +
 	"\x0fNODE_STATE_LIVE\x10\x03\x12\x16\n" +
 	"\x12NODE_STATE_REFUSED\x10\x04\x12\x13\n" +
 	"\x0fNODE_STATE_LOST\x10\x05\x12\x14\n" +
-	"\x10NODE_STATE_TRIAL\x10\x062\x8b\t\n" +
+	"\x10NODE_STATE_TRIAL\x10\x062\x87\r\n" +
 	"\x0eControlService\x12>\n" +
 	"\aGetNode\x12\x17.orla.v1.GetNodeRequest\x1a\x18.orla.v1.GetNodeResponse\"\x00\x12Y\n" +
 	"\x10FindMissingBlobs\x12 .orla.v1.FindMissingBlobsRequest\x1a!.orla.v1.FindMissingBlobsResponse\"\x00\x12L\n" +
@@ -3354,7 +4221,15 @@ const file_orla_v1_control_proto_rawDesc = "" +
 	"ListTokens\x12\x1a.orla.v1.ListTokensRequest\x1a\x1b.orla.v1.ListTokensResponse\"\x00\x12J\n" +
 	"\vRevokeToken\x12\x1b.orla.v1.RevokeTokenRequest\x1a\x1c.orla.v1.RevokeTokenResponse\"\x00\x12D\n" +
 	"\tListNodes\x12\x19.orla.v1.ListNodesRequest\x1a\x1a.orla.v1.ListNodesResponse\"\x00\x12D\n" +
-	"\tDrainNode\x12\x19.orla.v1.DrainNodeRequest\x1a\x1a.orla.v1.DrainNodeResponse\"\x00B0Z.github.com/orla-edge/orla/proto/orla/v1;orlav1b\x06proto3"
+	"\tDrainNode\x12\x19.orla.v1.DrainNodeRequest\x1a\x1a.orla.v1.DrainNodeResponse\"\x00\x12D\n" +
+	"\tSetSecret\x12\x19.orla.v1.SetSecretRequest\x1a\x1a.orla.v1.SetSecretResponse\"\x00\x12J\n" +
+	"\vListSecrets\x12\x1b.orla.v1.ListSecretsRequest\x1a\x1c.orla.v1.ListSecretsResponse\"\x00\x12M\n" +
+	"\fRemoveSecret\x12\x1c.orla.v1.RemoveSecretRequest\x1a\x1d.orla.v1.RemoveSecretResponse\"\x00\x12A\n" +
+	"\bGetValue\x12\x18.orla.v1.GetValueRequest\x1a\x19.orla.v1.GetValueResponse\"\x00\x12A\n" +
+	"\bPutValue\x12\x18.orla.v1.PutValueRequest\x1a\x19.orla.v1.PutValueResponse\"\x00\x12J\n" +
+	"\vDeleteValue\x12\x1b.orla.v1.DeleteValueRequest\x1a\x1c.orla.v1.DeleteValueResponse\"\x00\x12G\n" +
+	"\n" +
+	"ListValues\x12\x1a.orla.v1.ListValuesRequest\x1a\x1b.orla.v1.ListValuesResponse\"\x00B0Z.github.com/orla-edge/orla/proto/orla/v1;orlav1b\x06proto3"
 
 var (
 	file_orla_v1_control_proto_rawDescOnce sync.Once
@@ -3369,7 +4244,7 @@ func file_orla_v1_control_proto_rawDescGZIP() []byte {
 }
 
 var file_orla_v1_control_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_orla_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
+var file_orla_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 61)
 var file_orla_v1_control_proto_goTypes = []any{
 	(NodeState)(0),                   // 0: orla.v1.NodeState
 	(*GetNodeRequest)(nil),           // 1: orla.v1.GetNodeRequest
@@ -3419,24 +4294,39 @@ var file_orla_v1_control_proto_goTypes = []any{
 	(*DrainNodeResponse)(nil),        // 45: orla.v1.DrainNodeResponse
 	(*Problems)(nil),                 // 46: orla.v1.Problems
 	(*Problem)(nil),                  // 47: orla.v1.Problem
-	(*timestamppb.Timestamp)(nil),    // 48: google.protobuf.Timestamp
-	(*Manifest)(nil),                 // 49: orla.v1.Manifest
-	(*durationpb.Duration)(nil),      // 50: google.protobuf.Duration
-	(Kind)(0),                        // 51: orla.v1.Kind
-	(*Head)(nil),                     // 52: orla.v1.Head
-	(Abi)(0),                         // 53: orla.v1.Abi
-	(*Route)(nil),                    // 54: orla.v1.Route
-	(*Field)(nil),                    // 55: orla.v1.Field
-	(Role)(0),                        // 56: orla.v1.Role
-	(*Token)(nil),                    // 57: orla.v1.Token
+	(*SetSecretRequest)(nil),         // 48: orla.v1.SetSecretRequest
+	(*SetSecretResponse)(nil),        // 49: orla.v1.SetSecretResponse
+	(*ListSecretsRequest)(nil),       // 50: orla.v1.ListSecretsRequest
+	(*ListSecretsResponse)(nil),      // 51: orla.v1.ListSecretsResponse
+	(*RemoveSecretRequest)(nil),      // 52: orla.v1.RemoveSecretRequest
+	(*RemoveSecretResponse)(nil),     // 53: orla.v1.RemoveSecretResponse
+	(*GetValueRequest)(nil),          // 54: orla.v1.GetValueRequest
+	(*GetValueResponse)(nil),         // 55: orla.v1.GetValueResponse
+	(*PutValueRequest)(nil),          // 56: orla.v1.PutValueRequest
+	(*PutValueResponse)(nil),         // 57: orla.v1.PutValueResponse
+	(*DeleteValueRequest)(nil),       // 58: orla.v1.DeleteValueRequest
+	(*DeleteValueResponse)(nil),      // 59: orla.v1.DeleteValueResponse
+	(*ListValuesRequest)(nil),        // 60: orla.v1.ListValuesRequest
+	(*ListValuesResponse)(nil),       // 61: orla.v1.ListValuesResponse
+	(*timestamppb.Timestamp)(nil),    // 62: google.protobuf.Timestamp
+	(*Manifest)(nil),                 // 63: orla.v1.Manifest
+	(*durationpb.Duration)(nil),      // 64: google.protobuf.Duration
+	(Kind)(0),                        // 65: orla.v1.Kind
+	(*Head)(nil),                     // 66: orla.v1.Head
+	(Abi)(0),                         // 67: orla.v1.Abi
+	(*Route)(nil),                    // 68: orla.v1.Route
+	(*Field)(nil),                    // 69: orla.v1.Field
+	(Role)(0),                        // 70: orla.v1.Role
+	(*Token)(nil),                    // 71: orla.v1.Token
+	(*Secret)(nil),                   // 72: orla.v1.Secret
 }
 var file_orla_v1_control_proto_depIdxs = []int32{
-	48, // 0: orla.v1.GetNodeResponse.started:type_name -> google.protobuf.Timestamp
+	62, // 0: orla.v1.GetNodeResponse.started:type_name -> google.protobuf.Timestamp
 	3,  // 1: orla.v1.GetNodeResponse.refusals:type_name -> orla.v1.Refusal
-	49, // 2: orla.v1.DeployRequest.manifest:type_name -> orla.v1.Manifest
+	63, // 2: orla.v1.DeployRequest.manifest:type_name -> orla.v1.Manifest
 	9,  // 3: orla.v1.DeployRequest.rollout:type_name -> orla.v1.Rollout
-	50, // 4: orla.v1.Rollout.timeout:type_name -> google.protobuf.Duration
-	50, // 5: orla.v1.Rollout.canary:type_name -> google.protobuf.Duration
+	64, // 4: orla.v1.Rollout.timeout:type_name -> google.protobuf.Duration
+	64, // 5: orla.v1.Rollout.canary:type_name -> google.protobuf.Duration
 	0,  // 6: orla.v1.NodeResult.state:type_name -> orla.v1.NodeState
 	12, // 7: orla.v1.DeployResponse.progress:type_name -> orla.v1.Progress
 	13, // 8: orla.v1.DeployResponse.live:type_name -> orla.v1.Live
@@ -3445,73 +4335,89 @@ var file_orla_v1_control_proto_depIdxs = []int32{
 	15, // 11: orla.v1.Live.summary:type_name -> orla.v1.Summary
 	10, // 12: orla.v1.Live.nodes:type_name -> orla.v1.NodeResult
 	15, // 13: orla.v1.Checked.summary:type_name -> orla.v1.Summary
-	51, // 14: orla.v1.RollbackRequest.kind:type_name -> orla.v1.Kind
+	65, // 14: orla.v1.RollbackRequest.kind:type_name -> orla.v1.Kind
 	9,  // 15: orla.v1.RollbackRequest.rollout:type_name -> orla.v1.Rollout
 	13, // 16: orla.v1.RollbackResponse.live:type_name -> orla.v1.Live
-	51, // 17: orla.v1.RemoveAppRequest.kind:type_name -> orla.v1.Kind
-	51, // 18: orla.v1.ListAppsRequest.kind:type_name -> orla.v1.Kind
+	65, // 17: orla.v1.RemoveAppRequest.kind:type_name -> orla.v1.Kind
+	65, // 18: orla.v1.ListAppsRequest.kind:type_name -> orla.v1.Kind
 	22, // 19: orla.v1.ListAppsResponse.apps:type_name -> orla.v1.App
-	52, // 20: orla.v1.App.head:type_name -> orla.v1.Head
+	66, // 20: orla.v1.App.head:type_name -> orla.v1.Head
 	15, // 21: orla.v1.App.summary:type_name -> orla.v1.Summary
 	22, // 22: orla.v1.GetAppResponse.app:type_name -> orla.v1.App
-	49, // 23: orla.v1.GetAppResponse.manifest:type_name -> orla.v1.Manifest
+	63, // 23: orla.v1.GetAppResponse.manifest:type_name -> orla.v1.Manifest
 	25, // 24: orla.v1.GetAppResponse.functions:type_name -> orla.v1.FunctionState
-	53, // 25: orla.v1.FunctionState.abi:type_name -> orla.v1.Abi
+	67, // 25: orla.v1.FunctionState.abi:type_name -> orla.v1.Abi
 	26, // 26: orla.v1.FunctionState.circuit:type_name -> orla.v1.Circuit
-	48, // 27: orla.v1.Circuit.retry:type_name -> google.protobuf.Timestamp
+	62, // 27: orla.v1.Circuit.retry:type_name -> google.protobuf.Timestamp
 	29, // 28: orla.v1.ListRoutesResponse.routes:type_name -> orla.v1.RouteLine
-	54, // 29: orla.v1.RouteLine.route:type_name -> orla.v1.Route
-	55, // 30: orla.v1.ExplainRouteRequest.headers:type_name -> orla.v1.Field
-	54, // 31: orla.v1.ExplainRouteResponse.route:type_name -> orla.v1.Route
-	55, // 32: orla.v1.ExplainRouteResponse.captures:type_name -> orla.v1.Field
+	68, // 29: orla.v1.RouteLine.route:type_name -> orla.v1.Route
+	69, // 30: orla.v1.ExplainRouteRequest.headers:type_name -> orla.v1.Field
+	68, // 31: orla.v1.ExplainRouteResponse.route:type_name -> orla.v1.Route
+	69, // 32: orla.v1.ExplainRouteResponse.captures:type_name -> orla.v1.Field
 	32, // 33: orla.v1.ExplainRouteResponse.steps:type_name -> orla.v1.Step
-	54, // 34: orla.v1.Step.route:type_name -> orla.v1.Route
-	48, // 35: orla.v1.TailLogsResponse.time:type_name -> google.protobuf.Timestamp
-	55, // 36: orla.v1.TailLogsResponse.attributes:type_name -> orla.v1.Field
-	56, // 37: orla.v1.CreateTokenRequest.role:type_name -> orla.v1.Role
-	57, // 38: orla.v1.CreateTokenResponse.token:type_name -> orla.v1.Token
-	57, // 39: orla.v1.ListTokensResponse.tokens:type_name -> orla.v1.Token
+	68, // 34: orla.v1.Step.route:type_name -> orla.v1.Route
+	62, // 35: orla.v1.TailLogsResponse.time:type_name -> google.protobuf.Timestamp
+	69, // 36: orla.v1.TailLogsResponse.attributes:type_name -> orla.v1.Field
+	70, // 37: orla.v1.CreateTokenRequest.role:type_name -> orla.v1.Role
+	71, // 38: orla.v1.CreateTokenResponse.token:type_name -> orla.v1.Token
+	71, // 39: orla.v1.ListTokensResponse.tokens:type_name -> orla.v1.Token
 	43, // 40: orla.v1.ListNodesResponse.nodes:type_name -> orla.v1.NodeLine
-	48, // 41: orla.v1.NodeLine.started:type_name -> google.protobuf.Timestamp
+	62, // 41: orla.v1.NodeLine.started:type_name -> google.protobuf.Timestamp
 	3,  // 42: orla.v1.NodeLine.refusals:type_name -> orla.v1.Refusal
 	47, // 43: orla.v1.Problems.problems:type_name -> orla.v1.Problem
-	1,  // 44: orla.v1.ControlService.GetNode:input_type -> orla.v1.GetNodeRequest
-	4,  // 45: orla.v1.ControlService.FindMissingBlobs:input_type -> orla.v1.FindMissingBlobsRequest
-	6,  // 46: orla.v1.ControlService.UploadBlobs:input_type -> orla.v1.UploadBlobsRequest
-	8,  // 47: orla.v1.ControlService.Deploy:input_type -> orla.v1.DeployRequest
-	16, // 48: orla.v1.ControlService.Rollback:input_type -> orla.v1.RollbackRequest
-	18, // 49: orla.v1.ControlService.RemoveApp:input_type -> orla.v1.RemoveAppRequest
-	20, // 50: orla.v1.ControlService.ListApps:input_type -> orla.v1.ListAppsRequest
-	23, // 51: orla.v1.ControlService.GetApp:input_type -> orla.v1.GetAppRequest
-	27, // 52: orla.v1.ControlService.ListRoutes:input_type -> orla.v1.ListRoutesRequest
-	30, // 53: orla.v1.ControlService.ExplainRoute:input_type -> orla.v1.ExplainRouteRequest
-	33, // 54: orla.v1.ControlService.TailLogs:input_type -> orla.v1.TailLogsRequest
-	35, // 55: orla.v1.ControlService.CreateToken:input_type -> orla.v1.CreateTokenRequest
-	37, // 56: orla.v1.ControlService.ListTokens:input_type -> orla.v1.ListTokensRequest
-	39, // 57: orla.v1.ControlService.RevokeToken:input_type -> orla.v1.RevokeTokenRequest
-	41, // 58: orla.v1.ControlService.ListNodes:input_type -> orla.v1.ListNodesRequest
-	44, // 59: orla.v1.ControlService.DrainNode:input_type -> orla.v1.DrainNodeRequest
-	2,  // 60: orla.v1.ControlService.GetNode:output_type -> orla.v1.GetNodeResponse
-	5,  // 61: orla.v1.ControlService.FindMissingBlobs:output_type -> orla.v1.FindMissingBlobsResponse
-	7,  // 62: orla.v1.ControlService.UploadBlobs:output_type -> orla.v1.UploadBlobsResponse
-	11, // 63: orla.v1.ControlService.Deploy:output_type -> orla.v1.DeployResponse
-	17, // 64: orla.v1.ControlService.Rollback:output_type -> orla.v1.RollbackResponse
-	19, // 65: orla.v1.ControlService.RemoveApp:output_type -> orla.v1.RemoveAppResponse
-	21, // 66: orla.v1.ControlService.ListApps:output_type -> orla.v1.ListAppsResponse
-	24, // 67: orla.v1.ControlService.GetApp:output_type -> orla.v1.GetAppResponse
-	28, // 68: orla.v1.ControlService.ListRoutes:output_type -> orla.v1.ListRoutesResponse
-	31, // 69: orla.v1.ControlService.ExplainRoute:output_type -> orla.v1.ExplainRouteResponse
-	34, // 70: orla.v1.ControlService.TailLogs:output_type -> orla.v1.TailLogsResponse
-	36, // 71: orla.v1.ControlService.CreateToken:output_type -> orla.v1.CreateTokenResponse
-	38, // 72: orla.v1.ControlService.ListTokens:output_type -> orla.v1.ListTokensResponse
-	40, // 73: orla.v1.ControlService.RevokeToken:output_type -> orla.v1.RevokeTokenResponse
-	42, // 74: orla.v1.ControlService.ListNodes:output_type -> orla.v1.ListNodesResponse
-	45, // 75: orla.v1.ControlService.DrainNode:output_type -> orla.v1.DrainNodeResponse
-	60, // [60:76] is the sub-list for method output_type
-	44, // [44:60] is the sub-list for method input_type
-	44, // [44:44] is the sub-list for extension type_name
-	44, // [44:44] is the sub-list for extension extendee
-	0,  // [0:44] is the sub-list for field type_name
+	13, // 44: orla.v1.SetSecretResponse.live:type_name -> orla.v1.Live
+	72, // 45: orla.v1.ListSecretsResponse.secrets:type_name -> orla.v1.Secret
+	1,  // 46: orla.v1.ControlService.GetNode:input_type -> orla.v1.GetNodeRequest
+	4,  // 47: orla.v1.ControlService.FindMissingBlobs:input_type -> orla.v1.FindMissingBlobsRequest
+	6,  // 48: orla.v1.ControlService.UploadBlobs:input_type -> orla.v1.UploadBlobsRequest
+	8,  // 49: orla.v1.ControlService.Deploy:input_type -> orla.v1.DeployRequest
+	16, // 50: orla.v1.ControlService.Rollback:input_type -> orla.v1.RollbackRequest
+	18, // 51: orla.v1.ControlService.RemoveApp:input_type -> orla.v1.RemoveAppRequest
+	20, // 52: orla.v1.ControlService.ListApps:input_type -> orla.v1.ListAppsRequest
+	23, // 53: orla.v1.ControlService.GetApp:input_type -> orla.v1.GetAppRequest
+	27, // 54: orla.v1.ControlService.ListRoutes:input_type -> orla.v1.ListRoutesRequest
+	30, // 55: orla.v1.ControlService.ExplainRoute:input_type -> orla.v1.ExplainRouteRequest
+	33, // 56: orla.v1.ControlService.TailLogs:input_type -> orla.v1.TailLogsRequest
+	35, // 57: orla.v1.ControlService.CreateToken:input_type -> orla.v1.CreateTokenRequest
+	37, // 58: orla.v1.ControlService.ListTokens:input_type -> orla.v1.ListTokensRequest
+	39, // 59: orla.v1.ControlService.RevokeToken:input_type -> orla.v1.RevokeTokenRequest
+	41, // 60: orla.v1.ControlService.ListNodes:input_type -> orla.v1.ListNodesRequest
+	44, // 61: orla.v1.ControlService.DrainNode:input_type -> orla.v1.DrainNodeRequest
+	48, // 62: orla.v1.ControlService.SetSecret:input_type -> orla.v1.SetSecretRequest
+	50, // 63: orla.v1.ControlService.ListSecrets:input_type -> orla.v1.ListSecretsRequest
+	52, // 64: orla.v1.ControlService.RemoveSecret:input_type -> orla.v1.RemoveSecretRequest
+	54, // 65: orla.v1.ControlService.GetValue:input_type -> orla.v1.GetValueRequest
+	56, // 66: orla.v1.ControlService.PutValue:input_type -> orla.v1.PutValueRequest
+	58, // 67: orla.v1.ControlService.DeleteValue:input_type -> orla.v1.DeleteValueRequest
+	60, // 68: orla.v1.ControlService.ListValues:input_type -> orla.v1.ListValuesRequest
+	2,  // 69: orla.v1.ControlService.GetNode:output_type -> orla.v1.GetNodeResponse
+	5,  // 70: orla.v1.ControlService.FindMissingBlobs:output_type -> orla.v1.FindMissingBlobsResponse
+	7,  // 71: orla.v1.ControlService.UploadBlobs:output_type -> orla.v1.UploadBlobsResponse
+	11, // 72: orla.v1.ControlService.Deploy:output_type -> orla.v1.DeployResponse
+	17, // 73: orla.v1.ControlService.Rollback:output_type -> orla.v1.RollbackResponse
+	19, // 74: orla.v1.ControlService.RemoveApp:output_type -> orla.v1.RemoveAppResponse
+	21, // 75: orla.v1.ControlService.ListApps:output_type -> orla.v1.ListAppsResponse
+	24, // 76: orla.v1.ControlService.GetApp:output_type -> orla.v1.GetAppResponse
+	28, // 77: orla.v1.ControlService.ListRoutes:output_type -> orla.v1.ListRoutesResponse
+	31, // 78: orla.v1.ControlService.ExplainRoute:output_type -> orla.v1.ExplainRouteResponse
+	34, // 79: orla.v1.ControlService.TailLogs:output_type -> orla.v1.TailLogsResponse
+	36, // 80: orla.v1.ControlService.CreateToken:output_type -> orla.v1.CreateTokenResponse
+	38, // 81: orla.v1.ControlService.ListTokens:output_type -> orla.v1.ListTokensResponse
+	40, // 82: orla.v1.ControlService.RevokeToken:output_type -> orla.v1.RevokeTokenResponse
+	42, // 83: orla.v1.ControlService.ListNodes:output_type -> orla.v1.ListNodesResponse
+	45, // 84: orla.v1.ControlService.DrainNode:output_type -> orla.v1.DrainNodeResponse
+	49, // 85: orla.v1.ControlService.SetSecret:output_type -> orla.v1.SetSecretResponse
+	51, // 86: orla.v1.ControlService.ListSecrets:output_type -> orla.v1.ListSecretsResponse
+	53, // 87: orla.v1.ControlService.RemoveSecret:output_type -> orla.v1.RemoveSecretResponse
+	55, // 88: orla.v1.ControlService.GetValue:output_type -> orla.v1.GetValueResponse
+	57, // 89: orla.v1.ControlService.PutValue:output_type -> orla.v1.PutValueResponse
+	59, // 90: orla.v1.ControlService.DeleteValue:output_type -> orla.v1.DeleteValueResponse
+	61, // 91: orla.v1.ControlService.ListValues:output_type -> orla.v1.ListValuesResponse
+	69, // [69:92] is the sub-list for method output_type
+	46, // [46:69] is the sub-list for method input_type
+	46, // [46:46] is the sub-list for extension type_name
+	46, // [46:46] is the sub-list for extension extendee
+	0,  // [0:46] is the sub-list for field type_name
 }
 
 func init() { file_orla_v1_control_proto_init() }
@@ -3520,6 +4426,7 @@ func file_orla_v1_control_proto_init() {
 		return
 	}
 	file_orla_v1_manifest_proto_init()
+	file_orla_v1_secret_proto_init()
 	file_orla_v1_control_proto_msgTypes[7].OneofWrappers = []any{}
 	file_orla_v1_control_proto_msgTypes[10].OneofWrappers = []any{
 		(*DeployResponse_Progress)(nil),
@@ -3527,13 +4434,15 @@ func file_orla_v1_control_proto_init() {
 		(*DeployResponse_Checked)(nil),
 		(*DeployResponse_Node)(nil),
 	}
+	file_orla_v1_control_proto_msgTypes[55].OneofWrappers = []any{}
+	file_orla_v1_control_proto_msgTypes[57].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_orla_v1_control_proto_rawDesc), len(file_orla_v1_control_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   47,
+			NumMessages:   61,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -77,6 +77,25 @@ const (
 	// ControlServiceDrainNodeProcedure is the fully-qualified name of the ControlService's DrainNode
 	// RPC.
 	ControlServiceDrainNodeProcedure = "/orla.v1.ControlService/DrainNode"
+	// ControlServiceSetSecretProcedure is the fully-qualified name of the ControlService's SetSecret
+	// RPC.
+	ControlServiceSetSecretProcedure = "/orla.v1.ControlService/SetSecret"
+	// ControlServiceListSecretsProcedure is the fully-qualified name of the ControlService's
+	// ListSecrets RPC.
+	ControlServiceListSecretsProcedure = "/orla.v1.ControlService/ListSecrets"
+	// ControlServiceRemoveSecretProcedure is the fully-qualified name of the ControlService's
+	// RemoveSecret RPC.
+	ControlServiceRemoveSecretProcedure = "/orla.v1.ControlService/RemoveSecret"
+	// ControlServiceGetValueProcedure is the fully-qualified name of the ControlService's GetValue RPC.
+	ControlServiceGetValueProcedure = "/orla.v1.ControlService/GetValue"
+	// ControlServicePutValueProcedure is the fully-qualified name of the ControlService's PutValue RPC.
+	ControlServicePutValueProcedure = "/orla.v1.ControlService/PutValue"
+	// ControlServiceDeleteValueProcedure is the fully-qualified name of the ControlService's
+	// DeleteValue RPC.
+	ControlServiceDeleteValueProcedure = "/orla.v1.ControlService/DeleteValue"
+	// ControlServiceListValuesProcedure is the fully-qualified name of the ControlService's ListValues
+	// RPC.
+	ControlServiceListValuesProcedure = "/orla.v1.ControlService/ListValues"
 )
 
 // ControlServiceClient is a client for the orla.v1.ControlService service.
@@ -122,6 +141,23 @@ type ControlServiceClient interface {
 	// DrainNode has a node ask its clients and load balancers to go elsewhere, or, with
 	// resume, to come back. Role: admin.
 	DrainNode(context.Context, *connect.Request[v1.DrainNodeRequest]) (*connect.Response[v1.DrainNodeResponse], error)
+	// SetSecret stores a new version of a secret and, unless told not to, makes a new
+	// release of the app that has it. Role: deployer of that app.
+	SetSecret(context.Context, *connect.Request[v1.SetSecretRequest]) (*connect.Response[v1.SetSecretResponse], error)
+	// ListSecrets returns an app's secrets without their values. Role: deployer of that
+	// app.
+	ListSecrets(context.Context, *connect.Request[v1.ListSecretsRequest]) (*connect.Response[v1.ListSecretsResponse], error)
+	// RemoveSecret takes all versions of a secret away; the live release must not use it.
+	// Role: deployer of that app.
+	RemoveSecret(context.Context, *connect.Request[v1.RemoveSecretRequest]) (*connect.Response[v1.RemoveSecretResponse], error)
+	// GetValue returns a value of an app's key-value store. Role: deployer of that app.
+	GetValue(context.Context, *connect.Request[v1.GetValueRequest]) (*connect.Response[v1.GetValueResponse], error)
+	// PutValue puts one. Role: deployer of that app.
+	PutValue(context.Context, *connect.Request[v1.PutValueRequest]) (*connect.Response[v1.PutValueResponse], error)
+	// DeleteValue deletes one; the key need not be there. Role: deployer of that app.
+	DeleteValue(context.Context, *connect.Request[v1.DeleteValueRequest]) (*connect.Response[v1.DeleteValueResponse], error)
+	// ListValues returns keys in the order of their bytes. Role: deployer of that app.
+	ListValues(context.Context, *connect.Request[v1.ListValuesRequest]) (*connect.Response[v1.ListValuesResponse], error)
 }
 
 // NewControlServiceClient constructs a client for the orla.v1.ControlService service. By default,
@@ -231,6 +267,48 @@ func NewControlServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			connect.WithSchema(controlServiceMethods.ByName("DrainNode")),
 			connect.WithClientOptions(opts...),
 		),
+		setSecret: connect.NewClient[v1.SetSecretRequest, v1.SetSecretResponse](
+			httpClient,
+			baseURL+ControlServiceSetSecretProcedure,
+			connect.WithSchema(controlServiceMethods.ByName("SetSecret")),
+			connect.WithClientOptions(opts...),
+		),
+		listSecrets: connect.NewClient[v1.ListSecretsRequest, v1.ListSecretsResponse](
+			httpClient,
+			baseURL+ControlServiceListSecretsProcedure,
+			connect.WithSchema(controlServiceMethods.ByName("ListSecrets")),
+			connect.WithClientOptions(opts...),
+		),
+		removeSecret: connect.NewClient[v1.RemoveSecretRequest, v1.RemoveSecretResponse](
+			httpClient,
+			baseURL+ControlServiceRemoveSecretProcedure,
+			connect.WithSchema(controlServiceMethods.ByName("RemoveSecret")),
+			connect.WithClientOptions(opts...),
+		),
+		getValue: connect.NewClient[v1.GetValueRequest, v1.GetValueResponse](
+			httpClient,
+			baseURL+ControlServiceGetValueProcedure,
+			connect.WithSchema(controlServiceMethods.ByName("GetValue")),
+			connect.WithClientOptions(opts...),
+		),
+		putValue: connect.NewClient[v1.PutValueRequest, v1.PutValueResponse](
+			httpClient,
+			baseURL+ControlServicePutValueProcedure,
+			connect.WithSchema(controlServiceMethods.ByName("PutValue")),
+			connect.WithClientOptions(opts...),
+		),
+		deleteValue: connect.NewClient[v1.DeleteValueRequest, v1.DeleteValueResponse](
+			httpClient,
+			baseURL+ControlServiceDeleteValueProcedure,
+			connect.WithSchema(controlServiceMethods.ByName("DeleteValue")),
+			connect.WithClientOptions(opts...),
+		),
+		listValues: connect.NewClient[v1.ListValuesRequest, v1.ListValuesResponse](
+			httpClient,
+			baseURL+ControlServiceListValuesProcedure,
+			connect.WithSchema(controlServiceMethods.ByName("ListValues")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -252,6 +330,13 @@ type controlServiceClient struct {
 	revokeToken      *connect.Client[v1.RevokeTokenRequest, v1.RevokeTokenResponse]
 	listNodes        *connect.Client[v1.ListNodesRequest, v1.ListNodesResponse]
 	drainNode        *connect.Client[v1.DrainNodeRequest, v1.DrainNodeResponse]
+	setSecret        *connect.Client[v1.SetSecretRequest, v1.SetSecretResponse]
+	listSecrets      *connect.Client[v1.ListSecretsRequest, v1.ListSecretsResponse]
+	removeSecret     *connect.Client[v1.RemoveSecretRequest, v1.RemoveSecretResponse]
+	getValue         *connect.Client[v1.GetValueRequest, v1.GetValueResponse]
+	putValue         *connect.Client[v1.PutValueRequest, v1.PutValueResponse]
+	deleteValue      *connect.Client[v1.DeleteValueRequest, v1.DeleteValueResponse]
+	listValues       *connect.Client[v1.ListValuesRequest, v1.ListValuesResponse]
 }
 
 // GetNode calls orla.v1.ControlService.GetNode.
@@ -334,6 +419,41 @@ func (c *controlServiceClient) DrainNode(ctx context.Context, req *connect.Reque
 	return c.drainNode.CallUnary(ctx, req)
 }
 
+// SetSecret calls orla.v1.ControlService.SetSecret.
+func (c *controlServiceClient) SetSecret(ctx context.Context, req *connect.Request[v1.SetSecretRequest]) (*connect.Response[v1.SetSecretResponse], error) {
+	return c.setSecret.CallUnary(ctx, req)
+}
+
+// ListSecrets calls orla.v1.ControlService.ListSecrets.
+func (c *controlServiceClient) ListSecrets(ctx context.Context, req *connect.Request[v1.ListSecretsRequest]) (*connect.Response[v1.ListSecretsResponse], error) {
+	return c.listSecrets.CallUnary(ctx, req)
+}
+
+// RemoveSecret calls orla.v1.ControlService.RemoveSecret.
+func (c *controlServiceClient) RemoveSecret(ctx context.Context, req *connect.Request[v1.RemoveSecretRequest]) (*connect.Response[v1.RemoveSecretResponse], error) {
+	return c.removeSecret.CallUnary(ctx, req)
+}
+
+// GetValue calls orla.v1.ControlService.GetValue.
+func (c *controlServiceClient) GetValue(ctx context.Context, req *connect.Request[v1.GetValueRequest]) (*connect.Response[v1.GetValueResponse], error) {
+	return c.getValue.CallUnary(ctx, req)
+}
+
+// PutValue calls orla.v1.ControlService.PutValue.
+func (c *controlServiceClient) PutValue(ctx context.Context, req *connect.Request[v1.PutValueRequest]) (*connect.Response[v1.PutValueResponse], error) {
+	return c.putValue.CallUnary(ctx, req)
+}
+
+// DeleteValue calls orla.v1.ControlService.DeleteValue.
+func (c *controlServiceClient) DeleteValue(ctx context.Context, req *connect.Request[v1.DeleteValueRequest]) (*connect.Response[v1.DeleteValueResponse], error) {
+	return c.deleteValue.CallUnary(ctx, req)
+}
+
+// ListValues calls orla.v1.ControlService.ListValues.
+func (c *controlServiceClient) ListValues(ctx context.Context, req *connect.Request[v1.ListValuesRequest]) (*connect.Response[v1.ListValuesResponse], error) {
+	return c.listValues.CallUnary(ctx, req)
+}
+
 // ControlServiceHandler is an implementation of the orla.v1.ControlService service.
 type ControlServiceHandler interface {
 	// GetNode describes the node that answers. Role: viewer.
@@ -377,6 +497,23 @@ type ControlServiceHandler interface {
 	// DrainNode has a node ask its clients and load balancers to go elsewhere, or, with
 	// resume, to come back. Role: admin.
 	DrainNode(context.Context, *connect.Request[v1.DrainNodeRequest]) (*connect.Response[v1.DrainNodeResponse], error)
+	// SetSecret stores a new version of a secret and, unless told not to, makes a new
+	// release of the app that has it. Role: deployer of that app.
+	SetSecret(context.Context, *connect.Request[v1.SetSecretRequest]) (*connect.Response[v1.SetSecretResponse], error)
+	// ListSecrets returns an app's secrets without their values. Role: deployer of that
+	// app.
+	ListSecrets(context.Context, *connect.Request[v1.ListSecretsRequest]) (*connect.Response[v1.ListSecretsResponse], error)
+	// RemoveSecret takes all versions of a secret away; the live release must not use it.
+	// Role: deployer of that app.
+	RemoveSecret(context.Context, *connect.Request[v1.RemoveSecretRequest]) (*connect.Response[v1.RemoveSecretResponse], error)
+	// GetValue returns a value of an app's key-value store. Role: deployer of that app.
+	GetValue(context.Context, *connect.Request[v1.GetValueRequest]) (*connect.Response[v1.GetValueResponse], error)
+	// PutValue puts one. Role: deployer of that app.
+	PutValue(context.Context, *connect.Request[v1.PutValueRequest]) (*connect.Response[v1.PutValueResponse], error)
+	// DeleteValue deletes one; the key need not be there. Role: deployer of that app.
+	DeleteValue(context.Context, *connect.Request[v1.DeleteValueRequest]) (*connect.Response[v1.DeleteValueResponse], error)
+	// ListValues returns keys in the order of their bytes. Role: deployer of that app.
+	ListValues(context.Context, *connect.Request[v1.ListValuesRequest]) (*connect.Response[v1.ListValuesResponse], error)
 }
 
 // NewControlServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -482,6 +619,48 @@ func NewControlServiceHandler(svc ControlServiceHandler, opts ...connect.Handler
 		connect.WithSchema(controlServiceMethods.ByName("DrainNode")),
 		connect.WithHandlerOptions(opts...),
 	)
+	controlServiceSetSecretHandler := connect.NewUnaryHandler(
+		ControlServiceSetSecretProcedure,
+		svc.SetSecret,
+		connect.WithSchema(controlServiceMethods.ByName("SetSecret")),
+		connect.WithHandlerOptions(opts...),
+	)
+	controlServiceListSecretsHandler := connect.NewUnaryHandler(
+		ControlServiceListSecretsProcedure,
+		svc.ListSecrets,
+		connect.WithSchema(controlServiceMethods.ByName("ListSecrets")),
+		connect.WithHandlerOptions(opts...),
+	)
+	controlServiceRemoveSecretHandler := connect.NewUnaryHandler(
+		ControlServiceRemoveSecretProcedure,
+		svc.RemoveSecret,
+		connect.WithSchema(controlServiceMethods.ByName("RemoveSecret")),
+		connect.WithHandlerOptions(opts...),
+	)
+	controlServiceGetValueHandler := connect.NewUnaryHandler(
+		ControlServiceGetValueProcedure,
+		svc.GetValue,
+		connect.WithSchema(controlServiceMethods.ByName("GetValue")),
+		connect.WithHandlerOptions(opts...),
+	)
+	controlServicePutValueHandler := connect.NewUnaryHandler(
+		ControlServicePutValueProcedure,
+		svc.PutValue,
+		connect.WithSchema(controlServiceMethods.ByName("PutValue")),
+		connect.WithHandlerOptions(opts...),
+	)
+	controlServiceDeleteValueHandler := connect.NewUnaryHandler(
+		ControlServiceDeleteValueProcedure,
+		svc.DeleteValue,
+		connect.WithSchema(controlServiceMethods.ByName("DeleteValue")),
+		connect.WithHandlerOptions(opts...),
+	)
+	controlServiceListValuesHandler := connect.NewUnaryHandler(
+		ControlServiceListValuesProcedure,
+		svc.ListValues,
+		connect.WithSchema(controlServiceMethods.ByName("ListValues")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/orla.v1.ControlService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case ControlServiceGetNodeProcedure:
@@ -516,6 +695,20 @@ func NewControlServiceHandler(svc ControlServiceHandler, opts ...connect.Handler
 			controlServiceListNodesHandler.ServeHTTP(w, r)
 		case ControlServiceDrainNodeProcedure:
 			controlServiceDrainNodeHandler.ServeHTTP(w, r)
+		case ControlServiceSetSecretProcedure:
+			controlServiceSetSecretHandler.ServeHTTP(w, r)
+		case ControlServiceListSecretsProcedure:
+			controlServiceListSecretsHandler.ServeHTTP(w, r)
+		case ControlServiceRemoveSecretProcedure:
+			controlServiceRemoveSecretHandler.ServeHTTP(w, r)
+		case ControlServiceGetValueProcedure:
+			controlServiceGetValueHandler.ServeHTTP(w, r)
+		case ControlServicePutValueProcedure:
+			controlServicePutValueHandler.ServeHTTP(w, r)
+		case ControlServiceDeleteValueProcedure:
+			controlServiceDeleteValueHandler.ServeHTTP(w, r)
+		case ControlServiceListValuesProcedure:
+			controlServiceListValuesHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -587,4 +780,32 @@ func (UnimplementedControlServiceHandler) ListNodes(context.Context, *connect.Re
 
 func (UnimplementedControlServiceHandler) DrainNode(context.Context, *connect.Request[v1.DrainNodeRequest]) (*connect.Response[v1.DrainNodeResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("orla.v1.ControlService.DrainNode is not implemented"))
+}
+
+func (UnimplementedControlServiceHandler) SetSecret(context.Context, *connect.Request[v1.SetSecretRequest]) (*connect.Response[v1.SetSecretResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("orla.v1.ControlService.SetSecret is not implemented"))
+}
+
+func (UnimplementedControlServiceHandler) ListSecrets(context.Context, *connect.Request[v1.ListSecretsRequest]) (*connect.Response[v1.ListSecretsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("orla.v1.ControlService.ListSecrets is not implemented"))
+}
+
+func (UnimplementedControlServiceHandler) RemoveSecret(context.Context, *connect.Request[v1.RemoveSecretRequest]) (*connect.Response[v1.RemoveSecretResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("orla.v1.ControlService.RemoveSecret is not implemented"))
+}
+
+func (UnimplementedControlServiceHandler) GetValue(context.Context, *connect.Request[v1.GetValueRequest]) (*connect.Response[v1.GetValueResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("orla.v1.ControlService.GetValue is not implemented"))
+}
+
+func (UnimplementedControlServiceHandler) PutValue(context.Context, *connect.Request[v1.PutValueRequest]) (*connect.Response[v1.PutValueResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("orla.v1.ControlService.PutValue is not implemented"))
+}
+
+func (UnimplementedControlServiceHandler) DeleteValue(context.Context, *connect.Request[v1.DeleteValueRequest]) (*connect.Response[v1.DeleteValueResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("orla.v1.ControlService.DeleteValue is not implemented"))
+}
+
+func (UnimplementedControlServiceHandler) ListValues(context.Context, *connect.Request[v1.ListValuesRequest]) (*connect.Response[v1.ListValuesResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("orla.v1.ControlService.ListValues is not implemented"))
 }
