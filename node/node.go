@@ -163,18 +163,6 @@ func (n *Node) open(ctx context.Context) (err error) {
 	if n.member, err = n.cfg.Cluster.member(n.cfg.Name); err != nil {
 		return err
 	}
-	if err := n.takeDirectory(ctx); err != nil {
-		return err
-	}
-	if n.register, err = cluster.New(cluster.Config{
-		Dir: n.cfg.Data, Node: n.cfg.Name, Logger: n.log, Meter: n.telemetry.MeterProvider(),
-		Topology: n.member.topology, Beat: func() []byte { return n.control.Beat() },
-	}); err != nil {
-		return err
-	}
-	if err := n.listen(ctx); err != nil {
-		return err
-	}
 	if n.blobs, err = modules.OpenDir(filepath.Join(n.cfg.Data, "blobs")); err != nil {
 		return fmt.Errorf("open blob store: %w", err)
 	}
@@ -188,6 +176,19 @@ func (n *Node) open(ctx context.Context) (err error) {
 	if n.upstreams, err = proxy.NewPool(proxy.PoolConfig{
 		Logger: n.log, MeterProvider: n.telemetry.MeterProvider(),
 	}); err != nil {
+		return err
+	}
+	// What several processes may have open comes before what only one may.
+	if err := n.takeDirectory(ctx); err != nil {
+		return err
+	}
+	if n.register, err = cluster.New(cluster.Config{
+		Dir: n.cfg.Data, Node: n.cfg.Name, Logger: n.log, Meter: n.telemetry.MeterProvider(),
+		Topology: n.member.topology, Beat: func() []byte { return n.control.Beat() },
+	}); err != nil {
+		return err
+	}
+	if err := n.listen(ctx); err != nil {
 		return err
 	}
 	n.dispatch = dispatch.New(dispatch.Config{

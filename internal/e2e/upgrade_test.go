@@ -221,7 +221,7 @@ func TestUpgradeFails(t *testing.T) {
 		{"never gets ready", "#!/bin/sh\nsleep 1000\n", "did not serve within 500ms"},
 		{"says something else", "#!/bin/sh\neval \"echo hello >&$ORLA_HANDOVER\"\nsleep 1000\n", "does not speak as a node does"},
 		{"has other settings", "#!/bin/sh\nexec " + binary + " \"$@\" --log-level loud\n", "--log-level \"loud\""},
-		{"dies when it has the data", "#!/bin/sh\nulimit -f 0\nexec " + binary + " \"$@\"\n", ""},
+		{"may not write", "#!/bin/sh\nulimit -f 0\nexec " + binary + " \"$@\"\n", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			path := filepath.Join(dir, "program")
@@ -401,7 +401,7 @@ func ports(t *testing.T) string {
 	return ""
 }
 
-// TestUpgradeOfHubs replaces the hubs of a cluster one after the other under load.
+// TestUpgradeOfHubs replaces hubs of a cluster one after the other under load.
 // The peer listeners come along, and between upgrades changes reach every hub.
 func TestUpgradeOfHubs(t *testing.T) {
 	adopt(t)
@@ -456,7 +456,7 @@ func TestUpgradeOfHubs(t *testing.T) {
 		}
 	}
 	change("first")
-	for i, n := range hubs {
+	for i, n := range hubs[:2] {
 		answered, stop := load(t, n)
 		out, err := n.upgrade(binary)
 		if err != nil {
