@@ -17,7 +17,7 @@ var (
 	errWrong = errors.New("sends wrong bytes")
 	// errMixed means that bytes of several sources together are not the blob's.
 	errMixed = errors.New("the parts of several sources do not fit together")
-	errStall = errors.New("sends nothing any more")
+	errStall = errors.New("has been silent for too long")
 )
 
 // localError is an error of this node's disk, which no other source can help.

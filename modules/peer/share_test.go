@@ -133,3 +133,59 @@ func TestShareTriesAgain(t *testing.T) {
 		t.Error("the damaged blob is still there, or was shared")
 	}
 }
+
+// stuck is a Store that never answers.
+type stuck struct {
+	shelf
+	has, put bool // which it does answer
+}
+
+func (s *stuck) Has(ctx context.Context, d modules.Digest) (bool, error) {
+	if !s.has {
+		<-ctx.Done()
+		return false, ctx.Err()
+	}
+	return s.shelf.Has(ctx, d)
+}
+
+func (s *stuck) Put(ctx context.Context, d modules.Digest, size int64, r io.Reader) error {
+	if !s.put {
+		r.Read(make([]byte, 10))
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return s.shelf.Put(ctx, d, size, r)
+}
+
+func (s *stuck) Keep(ctx context.Context, _ map[modules.Digest]int64) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func TestSilentStoreIsGivenUp(t *testing.T) {
+	dir, _ := store(t)
+	contents, blobs := small(1)
+	dir.Put(contents[0])
+	tests := []struct {
+		name     string
+		has, put bool
+		took     time.Duration
+	}{
+		{"asked what it has", false, false, 10 * time.Second},
+		{"given a blob", true, false, 40 * time.Second},
+		{"told what to keep", true, true, 40 * time.Second},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				began := time.Now()
+				s := &stuck{shelf: shelf{blobs: map[modules.Digest][]byte{}}, has: tt.has, put: tt.put}
+				f := peer.New(peer.Config{Blobs: dir, Stores: []peer.Store{s}, Stall: 10 * time.Second})
+				err := f.Share(t.Context(), blobs)
+				if took := time.Since(began); err == nil || !strings.Contains(err.Error(), "silent for too long") || took != tt.took {
+					t.Errorf("Share = %v after %v, want that it is silent after %v", err, took, tt.took)
+				}
+			})
+		})
+	}
+}

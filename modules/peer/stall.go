@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// watch ends a transfer whose source is silent for too long. Time in which nobody
-// reads, as while the disk is slow, does not count.
+// watch ends a transfer whose other side is silent for too long. Time in which
+// nobody reads what it sends, as while the disk is slow, does not count.
 type watch struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -17,8 +17,12 @@ type watch struct {
 
 // watch returns a context for one transfer. The caller stops the watch.
 func (f *Fetcher) watch(parent context.Context) (context.Context, *watch) {
+	return newWatch(parent, f.stall)
+}
+
+func newWatch(parent context.Context, limit time.Duration) (context.Context, *watch) {
 	ctx, cancel := context.WithCancelCause(parent)
-	w := &watch{ctx: ctx, cancel: cancel, limit: f.stall}
+	w := &watch{ctx: ctx, cancel: cancel, limit: limit}
 	w.timer = time.AfterFunc(w.limit, func() { cancel(errStall) })
 	return ctx, w
 }
@@ -36,6 +40,14 @@ func (w *watch) cause(err error) error {
 	return err
 }
 
+// explain returns err, or why the watch ended what failed with it.
+func (w *watch) explain(err error) error {
+	if err == nil {
+		return nil
+	}
+	return w.cause(err)
+}
+
 // reader returns r, watched.
 func (w *watch) reader(r io.Reader) io.Reader { return watched{w, r} }
 
@@ -49,4 +61,17 @@ func (w watched) Read(b []byte) (int, error) {
 	n, err := w.r.Read(b)
 	w.timer.Stop()
 	return n, err
+}
+
+// sender returns r, which is sent to the other side: watched is whether it takes more.
+func (w *watch) sender(r io.Reader) io.Reader { return sent{w, r} }
+
+type sent struct {
+	*watch
+	r io.Reader
+}
+
+func (s sent) Read(b []byte) (int, error) {
+	s.timer.Reset(s.limit)
+	return s.r.Read(b)
 }
