@@ -59,7 +59,6 @@ func (a *applier) run(ctx context.Context) *hold {
 
 func (a *applier) deliver(ctx context.Context, d delivery) {
 	if !d.update.Full && len(d.update.Entries) == 0 { // the register lives, nothing has changed
-		a.pos = d.pos
 		a.c.applied.advance(d.pos.seq)
 		return
 	}
@@ -67,7 +66,7 @@ func (a *applier) deliver(ctx context.Context, d delivery) {
 		return
 	}
 	a.live.merge(d.update.Entries, d.update.Full)
-	a.pos, a.ticket = d.pos, d.ticket
+	a.pos, a.ticket = position{bucket: d.pos.bucket, seq: d.update.Revision}, d.ticket
 	a.c.applied.advance(d.pos.seq) // nobody has to wait for the disk: the register has it
 	if d.update.Full || a.unsaved {
 		a.save()

@@ -86,7 +86,8 @@ type status struct {
 
 // model is what the sync knows, ahead of what was applied.
 type model struct {
-	at progress // its revision
+	at      progress // its revision
+	changed uint64   // revision of the last change, heartbeats aside; of the sync's goroutine
 
 	mu      sync.RWMutex // guards what follows; written by the sync's goroutine only
 	entries table
@@ -157,6 +158,7 @@ func (c *Cluster) open() error {
 	}
 	c.synced.entries, c.synced.pos, c.synced.known = maps.Clone(c.start.entries), c.start.pos, c.loaded
 	c.synced.at.advance(c.start.pos.seq)
+	c.synced.changed = c.start.pos.seq
 	c.metrics, err = newInstruments(c)
 	return err
 }

@@ -50,7 +50,7 @@ type Update struct {
 	// Entries are in the order of their revisions, each key once. In a full update
 	// none is deleted.
 	Entries []Entry
-	// Revision is the register's revision that the node is at with this update.
+	// Revision is that of the last change, with which the node is in line now.
 	Revision uint64
 }
 

@@ -63,6 +63,7 @@ type mailbox struct {
 	pending map[string]Entry
 	full    bool
 	pos     position
+	changed uint64 // revision of the last change
 	ticket  uint64 // counts puts that change something
 	filled  bool
 
@@ -81,7 +82,7 @@ func newMailbox() *mailbox {
 }
 
 // put adds entries, which together bring a receiver to pos.
-func (m *mailbox) put(entries []Entry, pos position, full bool) {
+func (m *mailbox) put(entries []Entry, pos position, changed uint64, full bool) {
 	m.mu.Lock()
 	if full {
 		clear(m.pending)
@@ -90,7 +91,7 @@ func (m *mailbox) put(entries []Entry, pos position, full bool) {
 	for _, e := range entries {
 		m.pending[e.Key] = e
 	}
-	m.pos, m.filled = pos, true
+	m.pos, m.changed, m.filled = pos, changed, true
 	if full || len(entries) > 0 {
 		m.ticket++
 	}
@@ -116,7 +117,7 @@ func (m *mailbox) take() (delivery, bool) {
 		}
 	}
 	d := delivery{
-		update: Update{Full: m.full, Entries: table(m.pending).sorted(), Revision: m.pos.seq},
+		update: Update{Full: m.full, Entries: table(m.pending).sorted(), Revision: m.changed},
 		pos:    m.pos,
 		ticket: m.ticket,
 	}

@@ -275,7 +275,13 @@ func (s *session) deliver(entries []Entry, pos position, full bool) {
 	m.entries.merge(entries, full)
 	m.pos, m.known = pos, true
 	m.mu.Unlock()
-	s.c.box.put(entries, pos, full)
+	if s.c.kind == alone {
+		m.changed = pos.seq
+	}
+	for _, e := range entries {
+		m.changed = max(m.changed, e.Revision)
+	}
+	s.c.box.put(entries, pos, m.changed, full)
 	m.at.advance(pos.seq)
 }
 

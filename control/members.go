@@ -108,7 +108,7 @@ func (m *members) get(name string) (heard, bool) {
 func (s *Service) self() *orlav1.Member {
 	m := &orlav1.Member{
 		Node: s.cfg.Node, Role: s.role(), Version: s.cfg.Version, Started: timestamppb.New(s.started),
-		Revision: s.cfg.Register.Applied(), Phase: phaseServing, Urls: s.cfg.URLs, Peer: s.cfg.Peer,
+		Revision: s.cfg.Dispatcher.Revision(), Phase: phaseServing, Urls: s.cfg.URLs, Peer: s.cfg.Peer,
 		Refusals: s.catalog.listRefusals(), Incarnation: s.incarnation,
 	}
 	if s.cfg.Phase != nil {

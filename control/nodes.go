@@ -17,7 +17,7 @@ import (
 func (s *Service) ListNodes(context.Context, *connect.Request[orlav1.ListNodesRequest]) (*connect.Response[orlav1.ListNodesResponse], error) {
 	s.members.note(s.self())
 	now := time.Now()
-	res := &orlav1.ListNodesResponse{Revision: s.cfg.Register.Applied()}
+	res := &orlav1.ListNodesResponse{Revision: s.cfg.Dispatcher.Revision()}
 	for _, h := range s.members.list() {
 		res.Nodes = append(res.Nodes, &orlav1.NodeLine{
 			Node: h.GetNode(), Role: h.GetRole(), Version: h.GetVersion(), State: h.stateOf(now), Revision: h.GetRevision(),
