@@ -81,17 +81,16 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	// Nodes outlive ctx: a deploy that runs when it ends is not cut off by them.
-	below, stop := context.WithCancel(context.WithoutCancel(ctx))
+	life, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var parts sync.WaitGroup
 	defer parts.Wait()
 	defer stop()
 	out.hold()
-	nodes, err := start(below, &parts, plan, cfg, out)
-	out.release(err != nil)
-	if err != nil {
-		return err
+	nodes, err := start(ctx, life, &parts, plan, cfg, out)
+	out.release(err != nil && ctx.Err() == nil)
+	if err == nil {
+		err = newSession(cfg, out, nodes).run(ctx)
 	}
-	err = newSession(cfg, out, nodes).run(ctx)
 	if ctx.Err() != nil {
 		out.say("stopping")
 		return nil

@@ -223,6 +223,22 @@ func TestFirstBuildFails(t *testing.T) {
 	r.await(`shop is live: release 1`)
 }
 
+// TestEndWhileNodesStart: Ctrl-C does not wait for a node that never serves.
+func TestEndWhileNodesStart(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, map[string]string{"orla.toml": "name = \"shop\"\n[site]\n"})
+	ctx, stop := context.WithCancel(t.Context())
+	out, done := newOutput(), make(chan error, 1)
+	r := &running{t: t, out: out, done: done, stop: stop}
+	go func() {
+		done <- dev.Run(ctx, dev.Config{Dir: dir, Out: out, Command: []string{"sh", "-c", "echo here; exec sleep 60"}})
+	}()
+	r.await("here")
+	if err := r.end(); err != nil {
+		t.Errorf("Run = %v, want an orderly end", err)
+	}
+}
+
 // TestNodeDies: without its only node dev ends, and says why.
 func TestNodeDies(t *testing.T) {
 	dir := t.TempDir()

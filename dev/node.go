@@ -41,12 +41,12 @@ type node struct {
 	last  string        // the last line that was no record; valid after ended
 }
 
-// start runs all nodes until ctx ends; parts is done when they are gone. It returns
-// when they serve.
-func start(ctx context.Context, parts *sync.WaitGroup, plan []member, cfg Config, out *printer) ([]*node, error) {
+// start runs all nodes until life ends; parts is done when they are gone. It returns
+// when they serve, or ctx ends.
+func start(ctx, life context.Context, parts *sync.WaitGroup, plan []member, cfg Config, out *printer) ([]*node, error) {
 	var nodes []*node
 	for _, m := range plan {
-		n, err := startNode(ctx, parts, m, cfg, out)
+		n, err := startNode(life, parts, m, cfg, out)
 		if err != nil {
 			return nil, err
 		}
