@@ -13,9 +13,12 @@ import (
 	"testing"
 	"time"
 
+	"connectrpc.com/connect"
+
 	"github.com/orla-edge/orla/app"
 	"github.com/orla-edge/orla/client"
 	"github.com/orla-edge/orla/identity"
+	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
 )
 
 // Options tells what a lab consists of. The zero value is one node that is alone.
@@ -50,8 +53,9 @@ type Lab struct {
 	Nodes []*Node
 }
 
-// New starts the nodes and returns when all of them serve. They are gone when the test
-// ends, and so is all that was made for them.
+// New starts the nodes and returns when all of them serve, and know of each other: see
+// [Lab.AwaitMembers]. They are gone when the test ends, and so is all that was made for
+// them.
 func New(t testing.TB, o Options) *Lab {
 	t.Helper()
 	l := &Lab{t: t}
@@ -80,7 +84,54 @@ func New(t testing.TB, o Options) *Lab {
 	for _, n := range l.Nodes {
 		n.await()
 	}
+	l.AwaitMembers(l.Nodes...)
 	return l
+}
+
+// AwaitMembers waits until each hub among the nodes knows that all of them serve: a
+// change is proven on the nodes that are known.
+func (l *Lab) AwaitMembers(nodes ...*Node) {
+	l.t.Helper()
+	ctx, cancel := context.WithTimeout(l.t.Context(), Patience)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for _, n := range nodes {
+		if !n.isHub {
+			continue
+		}
+		c := n.Client()
+		defer c.Close()
+		for {
+			missing, err := absent(ctx, c, nodes)
+			if err == nil && len(missing) == 0 {
+				break
+			}
+			select {
+			case <-ctx.Done():
+				l.t.Fatalf("node %s does not know of %q after %s (%v)\n%s", n.Name, missing, Patience, err, n.Log())
+			case <-tick.C:
+			}
+		}
+	}
+}
+
+// absent returns the nodes that do not serve, as far as c knows.
+func absent(ctx context.Context, c *client.Client, nodes []*Node) (missing []string, err error) {
+	res, err := c.Control().ListNodes(ctx, connect.NewRequest(&orlav1.ListNodesRequest{}))
+	if err != nil {
+		return nil, err
+	}
+	serving := make(map[string]bool)
+	for _, line := range res.Msg.GetNodes() {
+		serving[line.GetNode()] = line.GetState() == "serving"
+	}
+	for _, n := range nodes {
+		if !serving[n.Name] {
+			missing = append(missing, n.Name)
+		}
+	}
+	return missing, nil
 }
 
 // newNode prepares a node that is alone.
@@ -122,6 +173,7 @@ func (l *Lab) join(n *Node, hub bool, hubs int, secret identity.Secret) {
 		n.args = append(n.args, "--join", strings.Join(seeds, ","))
 	}
 	if hub {
+		n.isHub = true
 		n.args = append(n.args, "--cluster-listen", n.hub)
 	} else {
 		secret = secret.Edge()

@@ -41,7 +41,7 @@ func newNetwork(t testing.TB, count int) *network {
 		"link set " + w.prefix + " up",
 	}
 	for i := range count {
-		ns, host := w.namespace(i), fmt.Sprintf("%sv%d", w.prefix, i+1)
+		ns, host := w.namespace(i), w.cable(i)
 		commands = append(commands,
 			"netns add "+ns,
 			"link add "+host+" type veth peer name eth0 netns "+ns,
@@ -60,6 +60,7 @@ func newNetwork(t testing.TB, count int) *network {
 }
 
 func (w *network) namespace(i int) string { return fmt.Sprintf("%s-n%d", w.prefix, i+1) }
+func (w *network) cable(i int) string     { return fmt.Sprintf("%sv%d", w.prefix, i+1) } // its end at the bridge
 func (w *network) address(i int) string   { return fmt.Sprintf("%s.%d", w.subnet, i+1) }
 
 // ip runs commands of ip in a namespace, all at once.
@@ -81,10 +82,11 @@ func runIP(namespace string, commands []string) (string, error) {
 	return string(out), err
 }
 
-// remove takes everything away, also what was made by half. The ends of the cables go with
-// the namespaces.
+// remove takes everything away, also what was made by half. The cables go first: the
+// kernel takes its time with those of a namespace that goes.
 func (w *network) remove() {
 	for i := range w.count {
+		w.removeLink(w.cable(i))
 		ns := w.namespace(i)
 		if _, err := os.Stat(filepath.Join("/run/netns", ns)); err != nil {
 			continue
@@ -93,11 +95,15 @@ func (w *network) remove() {
 			w.t.Errorf("remove network namespace %s: %v\n%s", ns, err, out)
 		}
 	}
-	if _, err := os.Stat(filepath.Join("/sys/class/net", w.prefix)); err != nil {
+	w.removeLink(w.prefix)
+}
+
+func (w *network) removeLink(name string) {
+	if _, err := os.Stat(filepath.Join("/sys/class/net", name)); err != nil {
 		return
 	}
-	if out, err := runIP("", []string{"link del " + w.prefix}); err != nil {
-		w.t.Errorf("remove bridge %s: %v\n%s", w.prefix, err, out)
+	if out, err := runIP("", []string{"link del " + name}); err != nil {
+		w.t.Errorf("remove link %s: %v\n%s", name, err, out)
 	}
 }
 

@@ -29,6 +29,7 @@ type Node struct {
 	binary    string
 	args      []string
 	ahead     time.Duration
+	isHub     bool
 	namespace string // empty: the machine's own
 
 	// Name is --node, Data is --data.
