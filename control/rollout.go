@@ -30,6 +30,8 @@ const (
 	inlineManifest = 256 << 10
 )
 
+const lostText = "not heard of for a while; it catches up when it is back"
+
 // rollout is a change on its way to the nodes: each is asked to get it ready, then the
 // head moves, then each says that it serves it. Nothing changes anywhere if one cannot.
 type rollout struct {
@@ -65,9 +67,17 @@ func (s *Service) newRollout(ctx context.Context, head *orlav1.Head, opts *orlav
 	if s.cfg.Register.Alone() {
 		return r
 	}
-	for _, h := range s.members.present(s.cfg.Node) {
-		r.nodes[h.GetNode()] = &orlav1.NodeResult{Node: h.GetNode(), State: orlav1.NodeState_NODE_STATE_WORKING}
-		r.roles[h.GetNode()] = h.GetRole()
+	now := time.Now()
+	for _, h := range s.members.list() {
+		if h.GetNode() == s.cfg.Node || h.GetPhase() == phaseStopped {
+			continue
+		}
+		n := &orlav1.NodeResult{Node: h.GetNode(), State: orlav1.NodeState_NODE_STATE_WORKING}
+		r.nodes[h.GetNode()], r.roles[h.GetNode()] = n, h.GetRole()
+		if h.lost(now) {
+			n.State, n.Reason = orlav1.NodeState_NODE_STATE_LOST, lostText
+			r.noteLocked(n) // nobody else knows of r yet
+		}
 	}
 	r.stops = append(r.stops,
 		s.cfg.Register.Listen(cluster.Hubs, topicStaged+r.id, r.onStaged),
@@ -260,7 +270,7 @@ func (r *rollout) loseAbsent() {
 		if n.GetState() != orlav1.NodeState_NODE_STATE_WORKING && n.GetState() != orlav1.NodeState_NODE_STATE_READY || ok && !h.lost(now) {
 			continue
 		}
-		n.State, n.Reason = orlav1.NodeState_NODE_STATE_LOST, "not heard of for a while; it catches up when it is back"
+		n.State, n.Reason = orlav1.NodeState_NODE_STATE_LOST, lostText
 		r.noteLocked(n)
 	}
 }
