@@ -31,7 +31,7 @@ const (
 )
 
 // errNoLeader: nobody who keeps the register leads it at the moment.
-var errNoLeader = errors.New("no hub leads the register: a majority of them must be up")
+var errNoLeader = errors.New("no hub leads the register: a majority of them must be up; if they are lost for good, see `orla cluster rescue --help`")
 
 // errSilent: there has been no heartbeat for too long.
 var errSilent = errors.New("no word from the hubs")
@@ -91,6 +91,9 @@ func (s *session) linkGood(err error) bool {
 // join is resume for a register that is not this node's alone.
 func (s *session) join(ctx context.Context) error {
 	info, err := s.ask(ctx)
+	if s.c.kind == hub {
+		info, err = s.replant(ctx, info, err)
+	}
 	bctx, cancel := s.c.bounded(ctx)
 	defer cancel()
 	if errors.Is(err, errGone) && !s.c.synced.known && s.c.kind != edge {
@@ -245,6 +248,9 @@ func (s *session) older(m message) {
 func (s *session) found(ctx context.Context) error {
 	n, err := s.replicas(ctx)
 	if err != nil {
+		return err
+	}
+	if err := s.consent(ctx); err != nil {
 		return err
 	}
 	err = s.reg.create(ctx, newBucketID(time.Now()), 0, n)

@@ -100,13 +100,18 @@ func claimStore(dir string, k kind) error {
 	}
 	file := filepath.Join(dir, markerFile)
 	b, err := os.ReadFile(file) //nolint:gosec // a file of ours
-	if errors.Is(err, os.ErrNotExist) {
-		return writeDurably(file, []byte(want+"\n"+text))
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("open the register's store: %w", err)
 	}
-	switch found, _, _ := strings.Cut(string(b), "\n"); found {
+	found, _, _ := strings.Cut(string(b), "\n")
+	if _, grown, perr := readPlan(filepath.Dir(dir)); k != hub && found != storeAlone && (grown || perr != nil) {
+		return fmt.Errorf("%w: this node was prepared to be one of several hubs; start it with --join, or run "+
+			"`orla cluster grow --undo --data %s` first to keep it alone", ErrStore, filepath.Dir(dir))
+	}
+	if err != nil {
+		return writeDurably(file, []byte(want+"\n"+text))
+	}
+	switch found {
 	case want:
 		return nil
 	case storeAlone:

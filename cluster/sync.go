@@ -95,6 +95,11 @@ func (c *Cluster) session(ctx context.Context, stable func()) error {
 		return fmt.Errorf("subscribe to the register: %w", err)
 	}
 	defer sub.Unsubscribe() //nolint:errcheck // the connection ends with it
+	if c.kind == hub {
+		if err := s.testify(); err != nil {
+			return err
+		}
+	}
 	if err := l.nc.FlushTimeout(c.cfg.Timeout); err != nil {
 		return fmt.Errorf("subscribe to the register: %w", err)
 	}
