@@ -9,11 +9,11 @@ import (
 func clusterCommand(c *console) *cobra.Command {
 	return group(&cobra.Command{
 		Use:   "cluster",
-		Short: "Make a cluster's secret",
+		Short: "Make a cluster's secret, grow into one",
 		Long: `A cluster is one, three or five hubs, which keep the register together, and any
 number of edges, which dial out to them. All of them are orla serve.`,
 		Example: "  (umask 077; orla cluster secret > cluster.secret)",
-	}, clusterSecretCommand(c))
+	}, clusterSecretCommand(c), clusterGrowCommand(c))
 }
 
 func clusterSecretCommand(c *console) *cobra.Command {

@@ -54,7 +54,7 @@ type person struct{ err error }
 
 func (e person) Error() string {
 	text := e.err.Error()
-	if name, rest, ok := strings.Cut(text, ": "); ok && (name == "client" || name == "starter" || name == "dev") {
+	if name, rest, ok := strings.Cut(text, ": "); ok && (name == "client" || name == "cluster" || name == "starter" || name == "dev") {
 		return rest
 	}
 	return text

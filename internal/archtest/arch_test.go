@@ -54,7 +54,7 @@ var allowed = map[string][]string{
 	"control":                     {"cluster", "dispatch", "identity", "modules/peer", "release", "runtime", "runtime/host", "seal", "site", "router", "telemetry", "modules", "proto/..."},
 	"node/handover":               {},
 	"node":                        {"identity", "modules/peer", "node/handover", "certs", "cluster", "control", "dispatch", "modules/...", "proto/...", "proxy", "release", "router", "runtime", "seal", "server", "site", "telemetry"},
-	"cmd/orla":                    {"cmd/orla/...", "identity", "app/...", "release", "client", "dev", "node", "node/handover", "runtime", "runtime/compile", "runtime/memory", "telemetry", "proto/..."},
+	"cmd/orla":                    {"cmd/orla/...", "identity", "app/...", "release", "client", "cluster", "dev", "node", "node/handover", "runtime", "runtime/compile", "runtime/memory", "telemetry", "proto/..."},
 }
 
 // owners lists the outside modules that belong to one package; packages below
