@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"strings"
@@ -247,4 +248,22 @@ func TestCluster(t *testing.T) {
 		t.Error(err)
 	}
 	t.Logf("%d requests", p.Requests())
+}
+
+// TestProberForgives: a request that was on its way when the test brought the node down
+// is no failure.
+func TestProberForgives(t *testing.T) {
+	n := &Node{t: t, Name: "n1"}
+	srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		n.setUp(false)
+		panic(http.ErrAbortHandler)
+	}))
+	defer srv.Close()
+	n.http = strings.TrimPrefix(srv.URL, "http://")
+	n.setUp(true)
+	p := &Prober{path: "/", check: always("")}
+	p.ask(t.Context(), n)
+	if failures, more := p.Failures(); len(failures)+more != 0 || p.Requests() != 0 {
+		t.Errorf("the request counts: %v", failures)
+	}
 }
