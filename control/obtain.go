@@ -76,6 +76,7 @@ func (s *Service) catchUp(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-hoard.C:
+			s.reseal(ctx)
 			s.hoard(ctx)
 			hoard.Reset(hoardEvery)
 			continue

@@ -163,7 +163,7 @@ func (s *Service) openSecret(ctx context.Context, app string, ref *orlav1.Secret
 	if v == nil {
 		return nil, fmt.Errorf("version %d of secret %s is not there: it was removed, or many were set after it; %s", ref.GetVersion(), name, again)
 	}
-	value, err := s.cfg.SecretKey.Open(v.GetSealed(), secretPlace(app, name, v.GetVersion()))
+	value, err := s.unseal(v.GetSealed(), secretPlace(app, name, v.GetVersion()))
 	switch {
 	case errors.Is(err, seal.ErrKey):
 		return nil, fmt.Errorf("secret %s was sealed with another key than this node has; put DATA/secrets.key back, or %s", name, again)

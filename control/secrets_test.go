@@ -315,3 +315,31 @@ func TestVaultWaitsForUpdates(t *testing.T) {
 		}
 	})
 }
+
+// TestSecretsComeAlongIntoACluster: what a node sealed with its own key while it was
+// alone opens on every node soon.
+func TestSecretsComeAlongIntoACluster(t *testing.T) {
+	p := newPlane(t)
+	p.setSecret("shop", "KEY", "one")
+	clusters, err := seal.New([]byte(strings.Repeat("k", seal.KeySize)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.s.cfg.OldSecretKey, p.s.cfg.SecretKey = p.s.cfg.SecretKey, clusters
+	ref := &orlav1.SecretRef{Name: "KEY", Version: 1}
+	if value, err := p.s.openSecret(t.Context(), "shop", ref); err != nil || string(value) != "one" {
+		t.Errorf("before it is sealed anew: %q, %v", value, err)
+	}
+	p.s.reseal(t.Context())
+	p.s.cfg.OldSecretKey = nil // as on every other node
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		value, err := p.s.openSecret(t.Context(), "shop", ref)
+		if err == nil && string(value) == "one" {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("another node opens %q, %v", value, err)
+		}
+	}
+}

@@ -53,6 +53,9 @@ type Config struct {
 	KV *cluster.KV
 	// SecretKey seals and opens secrets; nil means that there can be none.
 	SecretKey *seal.Key
+	// OldSecretKey is what this node has sealed secrets with before it was in a cluster;
+	// nil: nothing.
+	OldSecretKey *seal.Key
 	// Changed is called after the hosts that are served may have changed, see
 	// [Service.Hosts]; it returns soon. Nil means that nobody wants to know.
 	Changed func()

@@ -69,12 +69,27 @@ func adminToken(dir string) (string, error) {
 // secretsKey returns the key that secrets are sealed with: one made of the cluster's
 // secret, or, of a node that has none, that of its data directory, which the first start
 // makes. It is not kept with the register: whoever has a copy of that cannot read them.
-func secretsKey(dir string, cluster identity.Secret) (*seal.Key, error) {
-	if !cluster.IsZero() {
-		return seal.New(cluster.Seed(identity.Edge, "secrets")) // every node opens them
+//
+// A node of a cluster that was alone before still has that one too; else old is nil.
+func secretsKey(dir string, cluster identity.Secret) (key, old *seal.Key, err error) {
+	if cluster.IsZero() {
+		key, err = ownSecretsKey(dir, true)
+		return key, nil, err
 	}
+	if key, err = seal.New(cluster.Seed(identity.Edge, "secrets")); err != nil { // every node opens them
+		return nil, nil, err
+	}
+	old, err = ownSecretsKey(dir, false)
+	return key, old, err
+}
+
+// ownSecretsKey reads the key in the data directory. If there is none it is made, or nil.
+func ownSecretsKey(dir string, create bool) (*seal.Key, error) {
 	path := filepath.Join(dir, secretsKeyFile)
 	b, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) && !create {
+		return nil, nil
+	}
 	if errors.Is(err, os.ErrNotExist) {
 		master := make([]byte, seal.KeySize)
 		if _, err := rand.Read(master); err != nil {

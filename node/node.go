@@ -218,14 +218,14 @@ func (n *Node) openControl(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	key, err := secretsKey(n.cfg.Data, n.member.topology.Secret)
+	key, old, err := secretsKey(n.cfg.Data, n.member.topology.Secret)
 	if err != nil {
 		return err
 	}
 	n.control = control.New(control.Config{
 		Node: n.cfg.Name, Version: n.cfg.Version, URLs: n.urls(ctx), AdminToken: secret,
 		Register: n.register, Blobs: n.blobs, Fetcher: n.fetcher, Peer: n.peerURL(ctx), Phase: n.phaseName, Drain: n.setDrained, Dispatcher: n.dispatch, Compressor: site.NewCompressor(n.blobs),
-		KV: cluster.NewKV(n.register, cluster.KVConfig{}), SecretKey: key,
+		KV: cluster.NewKV(n.register, cluster.KVConfig{}), SecretKey: key, OldSecretKey: old,
 		Tail: n.telemetry.Tail(), Changed: n.hostsChanged, Logger: n.log,
 	})
 	return writeAdminAddr(n.cfg.Data, n.listeners.adminURL())

@@ -138,7 +138,7 @@ func TestSecretsAndKeysOfANode(t *testing.T) {
 
 func TestSecretsKey(t *testing.T) {
 	dir := t.TempDir()
-	first, err := secretsKey(dir, identity.Secret{})
+	first, _, err := secretsKey(dir, identity.Secret{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +146,7 @@ func TestSecretsKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := secretsKey(dir, identity.Secret{})
+	again, _, err := secretsKey(dir, identity.Secret{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,14 +154,17 @@ func TestSecretsKey(t *testing.T) {
 		t.Errorf("the next start has another key: %v", err)
 	}
 	secret := identity.New()
-	hub, err := secretsKey(dir, secret)
+	hub, old, err := secretsKey(dir, secret)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := hub.Open(sealed, "place"); err == nil {
 		t.Error("in a cluster the node uses a key of its own")
 	}
-	edge, err := secretsKey(t.TempDir(), secret.Edge())
+	if value, err := old.Open(sealed, "place"); string(value) != "value" || err != nil {
+		t.Errorf("a node that was alone cannot open what it has sealed: %v", err)
+	}
+	edge, _, err := secretsKey(t.TempDir(), secret.Edge())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,7 +177,7 @@ func TestSecretsKey(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, secretsKeyFile), []byte("1234\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := secretsKey(dir, identity.Secret{}); err == nil || !strings.Contains(err.Error(), "put a copy of it back") {
+	if _, _, err := secretsKey(dir, identity.Secret{}); err == nil || !strings.Contains(err.Error(), "put a copy of it back") {
 		t.Errorf("a damaged file: %v", err)
 	}
 }
