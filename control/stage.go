@@ -135,7 +135,7 @@ func (s *Service) stageHere(ctx context.Context, st *orlav1.Stage) (*dispatch.Re
 // then.
 func (s *Service) stagedManifest(ctx context.Context, st *orlav1.Stage, digest modules.Digest) (*orlav1.Manifest, error) {
 	if len(st.GetManifest()) == 0 {
-		b, err := s.cfg.Fetcher.Read(ctx, digest, maxMessageBytes)
+		b, err := s.cfg.Fetcher.ReadFrom(ctx, st.GetPeers(), digest, maxMessageBytes)
 		if err != nil {
 			return nil, err
 		}

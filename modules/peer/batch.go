@@ -128,7 +128,7 @@ func (f *Fetcher) fetchBatch(ctx context.Context, c call, items []item) error {
 // passBatch asks each peer once. It returns the blobs that none gave, and reports
 // whether one of them is busy.
 func (f *Fetcher) passBatch(ctx context.Context, c call, items []item) (rest []item, busy bool, err error) {
-	for _, src := range f.sources(c.preferred) {
+	for _, src := range f.sources(c) {
 		if src.base == "" || len(items) < 2 {
 			continue
 		}

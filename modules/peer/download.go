@@ -65,7 +65,7 @@ func (f *Fetcher) fetchOne(ctx context.Context, c call, w want, skip []answer) e
 		d.note(a.source, a.err)
 	}
 	for range maxPasses {
-		again, err := d.pass(ctx, f.sources(c.preferred))
+		again, err := d.pass(ctx, f.sources(c))
 		if err != nil || !again {
 			return err
 		}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -28,7 +29,7 @@ var (
 type Config struct {
 	Blobs    *modules.Dir    // where the blobs go; required
 	Client   *http.Client    // reaches the peers and proves who this node is; [NewClient] makes one
-	Peers    func() []string // base URLs such as https://10.0.0.5:7071, best first; nil means none
+	Peers    func() []string // base URLs such as https://10.0.0.5:7071, best first, for one call; nil means none
 	Stores   []Store         // asked after the peers
 	Parallel int             // transfers at a time of one call; zero means 8
 	Stall    time.Duration   // a source that sends nothing for so long has failed; zero means 15 s
@@ -120,11 +121,16 @@ func (f *Fetcher) EnsureFrom(ctx context.Context, preferred []string, blobs []Bl
 // first. It returns an error that wraps [modules.ErrTooLarge] if there are more
 // than limit bytes.
 func (f *Fetcher) Read(ctx context.Context, digest modules.Digest, limit int64) ([]byte, error) {
+	return f.ReadFrom(ctx, nil, digest, limit)
+}
+
+// ReadFrom is [Fetcher.Read] with peers, by base URL, that are asked before the others.
+func (f *Fetcher) ReadFrom(ctx context.Context, preferred []string, digest modules.Digest, limit int64) ([]byte, error) {
 	b, err := f.blobs.Read(digest, limit)
 	if !errors.Is(err, modules.ErrNotFound) && !errors.Is(err, modules.ErrCorrupt) {
 		return b, err
 	}
-	if err := f.ensure(ctx, call{progress: newTracker(nil)}, []want{{digest: digest, size: unknown, limit: limit}}); err != nil {
+	if err := f.ensure(ctx, call{preferred: preferred, progress: newTracker(nil)}, []want{{digest: digest, size: unknown, limit: limit}}); err != nil {
 		return nil, err
 	}
 	return f.blobs.Read(digest, limit)
@@ -142,6 +148,7 @@ const unknown = -1
 // call is what the transfers of one call have in common.
 type call struct {
 	preferred []string
+	peers     []string // preferred and the others, as they were when the call began
 	progress  *tracker
 }
 
@@ -160,6 +167,7 @@ func (f *Fetcher) ensure(ctx context.Context, c call, wants []want) error {
 		}
 		if !fetched {
 			c.progress.begin(missing)
+			c.peers = slices.Concat(c.preferred, f.peers())
 		}
 		fetched = true
 		own, others := f.flights.join(missing, c.preferred)

@@ -238,6 +238,10 @@ func TestPreferredPeersAreAskedFirst(t *testing.T) {
 		t.Fatal(err)
 	}
 	verify(t, dir, blob(content))
+	f, _, _ = fetcher(t, id, other, origin)
+	if got, err := f.ReadFrom(t.Context(), []string{origin}, modules.Sum(content), 10); err != nil || !bytes.Equal(got, content) {
+		t.Errorf("ReadFrom = %q, %v", got, err)
+	}
 }
 
 func TestPeerNamedTwiceIsAskedOnce(t *testing.T) {

@@ -82,10 +82,10 @@ func (h *health) order(sources []source, now time.Time) []source {
 
 // sources returns where to look for a blob, best first: the preferred peers, the
 // other peers, the stores, and then those of them that failed lately.
-func (f *Fetcher) sources(preferred []string) []source {
+func (f *Fetcher) sources(c call) []source {
 	var all []source
 	seen := map[string]bool{}
-	for _, base := range slices.Concat(preferred, f.peers()) {
+	for _, base := range c.peers {
 		base = strings.TrimRight(base, "/")
 		if base == "" || seen[base] {
 			continue
