@@ -6,11 +6,17 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	goruntime "runtime"
 	"slices"
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
+	"github.com/orla-edge/orla/modules"
 	"github.com/orla-edge/orla/node/handover"
+	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
+	"github.com/orla-edge/orla/release"
 )
 
 // Upgrade is how a running node is replaced by another process of its own. The
@@ -55,9 +61,57 @@ func (n *Node) takeDirectory(ctx context.Context) (err error) {
 	if err := n.listen(ctx); err != nil {
 		return err
 	}
+	live, err := p.Live(ctx)
+	if err != nil {
+		return err
+	}
+	n.warm(ctx, live)
 	n.before, err = p.Directory(ctx)
 	return err
 }
+
+// warm has the functions of the manifests compiled, if they are not, while the
+// predecessor still takes changes: another version may have to compile all of them
+// anew. What fails here fails again, and is told, when the releases are built.
+func (n *Node) warm(ctx context.Context, manifests []string) {
+	var g errgroup.Group
+	g.SetLimit(goruntime.GOMAXPROCS(0))
+	for _, text := range manifests {
+		m, err := n.manifest(text)
+		if err != nil {
+			n.log.Warn("release not made ready", "digest", text, "error", err)
+			continue
+		}
+		for _, f := range m.GetFunctions() {
+			g.Go(func() error {
+				p, err := n.engine.Load(ctx, m.GetName(), f)
+				if err == nil {
+					err = p.Close(ctx)
+				}
+				if err != nil {
+					n.log.Warn("function not made ready", "app", m.GetName(), "function", f.GetName(), "error", err)
+				}
+				return nil
+			})
+		}
+	}
+	_ = g.Wait() // none returns an error
+}
+
+func (n *Node) manifest(digest string) (*orlav1.Manifest, error) {
+	d, err := modules.ParseDigest(digest)
+	if err != nil {
+		return nil, err
+	}
+	b, err := n.blobs.Read(d, maxManifest)
+	if err != nil {
+		return nil, err
+	}
+	return release.Decode(b)
+}
+
+// maxManifest bounds a manifest, in bytes.
+const maxManifest = 64 << 20
 
 // checkSuccession refuses to take over from a node that serves apps which this one
 // can't.
@@ -128,16 +182,15 @@ func (n *Node) upgrades(ctx context.Context, leave func()) error {
 			n.log.Error("request for an upgrade is not understood", "error", err)
 			continue
 		}
-		if n.upgrade(ctx, ask) {
-			leave()
+		if n.upgrade(ctx, ask, leave) {
 			return nil
 		}
 	}
 }
 
-// upgrade reports whether another process has taken over. If not, the node is as
-// it was.
-func (n *Node) upgrade(ctx context.Context, ask request) bool {
+// upgrade reports whether another process has taken over, and calls leave if so. If
+// not, the node is as it was.
+func (n *Node) upgrade(ctx context.Context, ask request, leave func()) bool {
 	command := n.cfg.Upgrade.Command
 	if ask.Binary != "" {
 		command.Path = ask.Binary
@@ -153,6 +206,9 @@ func (n *Node) upgrade(ctx context.Context, ask request) bool {
 		n.log.Error("upgrade failed, the node serves on as before", "binary", command.Path, "error", err, "took", out.Took.String())
 	} else {
 		n.handed.Store(true)
+		// Who knows of the outcome must not find this process's API any more.
+		_ = n.listeners.admin.Close() // its server closes it again
+		leave()
 		n.tell(handover.StateMainPID(pid), handover.StateReady)
 		n.log.Info("upgraded, this process finishes its requests", "pid", pid, "version", version, "took", out.Took.String())
 	}
@@ -188,7 +244,11 @@ func (n *Node) handOver(ctx context.Context, command handover.Command, within ti
 
 // hand lets next have the data directory and returns once it serves.
 func (n *Node) hand(ctx context.Context, next *handover.Successor) (version string, err error) {
-	if err := next.Asked(ctx); err != nil {
+	var live []string
+	for _, r := range n.dispatch.Live() {
+		live = append(live, r.Digest.String())
+	}
+	if err := next.Asked(ctx, live); err != nil {
 		return "", err
 	}
 	if err := n.register.Suspend(ctx); err != nil {

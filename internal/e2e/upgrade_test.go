@@ -83,7 +83,7 @@ func (n *node) follow(pid int) {
 			switch {
 			case errors.Is(err, syscall.EINTR):
 				continue
-			case errors.Is(err, syscall.ECHILD):
+			case errors.Is(err, syscall.ECHILD) && syscall.Kill(pid, 0) == nil:
 				time.Sleep(5 * time.Millisecond) // its parent is still there
 				continue
 			case err == nil && status.ExitStatus() != 0:

@@ -17,6 +17,7 @@ const maxLine = 1 << 20
 // Kinds of messages.
 const (
 	kindHello   = "hello"
+	kindLive    = "live"
 	kindAsk     = "ask"
 	kindGrant   = "grant"
 	kindServing = "serving"
@@ -29,6 +30,7 @@ type message struct {
 
 	Sockets []greeting `json:"sockets,omitempty"` // hello
 	Managed bool       `json:"managed,omitempty"` // hello: a service manager has the sockets too
+	Live    []string   `json:"live,omitempty"`    // live
 	Notes   []string   `json:"notes,omitempty"`   // grant
 	Version string     `json:"version,omitempty"` // serving
 	Reason  string     `json:"reason,omitempty"`  // failed
@@ -48,14 +50,25 @@ type line struct {
 
 func newLine(c net.Conn) *line { return &line{conn: c, in: bufio.NewReader(c)} }
 
-// say sends a message. It is small and nobody's buffers are full.
-func (l *line) say(m message) error {
+// say sends a small message: nobody's buffers are full.
+func (l *line) say(m message) error { return l.tell(context.Background(), m) }
+
+// tell sends a message, for which the other side may have to make room by reading;
+// its error may be ctx's.
+func (l *line) tell(ctx context.Context, m message) error {
 	b, err := json.Marshal(m)
 	if err != nil {
 		return err
 	}
-	_, err = l.conn.Write(append(b, '\n'))
-	return err
+	stop := context.AfterFunc(ctx, func() { _ = l.conn.SetWriteDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if _, err = l.conn.Write(append(b, '\n')); err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return errors.Join(errHungUp, err)
 }
 
 // errHungUp means that the other process has closed its end, by ending most likely.

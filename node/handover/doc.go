@@ -12,7 +12,8 @@
 // talk, a line of JSON at a time:
 //
 //	old  hello    which address each socket was asked for, and who else has it
-//	new  ask      its settings are right: it wants the data directory
+//	old  live     what it serves, for the new one to make ready what takes long
+//	new  ask      it is ready: its settings are right, and it wants the data directory
 //	old  grant    it has let go of the directory, and tells the notes it has on it
 //	new  serving  or failed, with the reason
 //

@@ -60,6 +60,10 @@ func succeed(mode string) error {
 	if len(taken) != 1 || in.Managed() {
 		return fmt.Errorf("took %d sockets, managed %t", len(taken), in.Managed())
 	}
+	live, err := p.Live(context.Background())
+	if err != nil || len(live) != maxLive || live[0] != "0" {
+		return fmt.Errorf("serves %d things, %w", len(live), err)
+	}
 	notes, err := p.Directory(context.Background())
 	if err != nil {
 		return err
@@ -86,6 +90,16 @@ func listen(t *testing.T) *net.TCPListener {
 	}
 	t.Cleanup(func() { ln.Close() })
 	return ln.(*net.TCPListener)
+}
+
+// served is more than a successor is told, and than a socket's buffer holds.
+func served() []string {
+	var live []string
+	for i := range maxLive + 1 {
+		live = append(live, fmt.Sprintf("%-80d", i)[:80])
+	}
+	live[0] = "0"
+	return live
 }
 
 // begin starts a successor in this mode, with three sockets, of which it is to take the first.
@@ -150,7 +164,7 @@ func blocks(t *testing.T, ln *net.TCPListener) (blocks bool) {
 
 func TestSuccessorServes(t *testing.T) {
 	s, ln := begin(t, "good")
-	if err := s.Asked(t.Context()); err != nil {
+	if err := s.Asked(t.Context(), served()); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Grant([]string{"shop", "blog"}); err != nil {
@@ -192,7 +206,7 @@ func TestSuccessorFails(t *testing.T) {
 			if mode == "silent" {
 				cancel(errors.New("impatient"))
 			}
-			err := s.Asked(ctx)
+			err := s.Asked(ctx, served())
 			if mode == "dying" {
 				if err := errors.Join(err, s.Grant(nil)); err != nil {
 					t.Fatal(err)

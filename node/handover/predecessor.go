@@ -9,6 +9,16 @@ import (
 // called concurrently. It is closed with the [Inherited].
 type Predecessor struct{ line *line }
 
+// Live returns what the predecessor serves, as it has told [Successor.Asked]. It
+// comes before Directory.
+func (p *Predecessor) Live(ctx context.Context) ([]string, error) {
+	m, err := p.line.expect(ctx, kindLive)
+	if err != nil {
+		return nil, fmt.Errorf("hear what the running node serves: %w", err)
+	}
+	return m.Live, nil
+}
+
 // Directory asks for the data directory and returns when the predecessor has let
 // go of it, with the predecessor's notes. Call it late: from then on nobody but
 // this process can change anything.

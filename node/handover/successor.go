@@ -1,6 +1,7 @@
 package handover
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,11 +36,22 @@ type Successor struct {
 // Pid returns the process's number.
 func (s *Successor) Pid() int { return s.pid }
 
-// Asked returns when the successor wants the data directory, or the reason why it
-// will not.
-func (s *Successor) Asked(ctx context.Context) error {
+// maxLive is how much of what is served a successor is told: a line has an end.
+const maxLive = 10_000
+
+// Asked tells the successor what is served, in words of at most 80 bytes, and
+// returns when it wants the data directory, or the reason why it will not.
+func (s *Successor) Asked(ctx context.Context, live []string) error {
+	telling, cancel := context.WithCancel(ctx)
+	defer cancel()
+	told := make(chan error, 1)
+	// Beside the reading: it may say why it ends, and not listen.
+	go func() { told <- s.line.tell(telling, message{Kind: kindLive, Live: live[:min(len(live), maxLive)]}) }()
 	_, err := s.line.expect(ctx, kindAsk)
-	return s.explain(err)
+	if err != nil {
+		cancel()
+	}
+	return s.explain(cmp.Or(err, <-told))
 }
 
 // Grant tells the successor that the data directory is its own, and the notes.
