@@ -263,6 +263,9 @@ func (c *Cluster) Role() identity.Role { return c.cfg.Topology.Role() }
 // Alone reports whether there are no other nodes.
 func (c *Cluster) Alone() bool { return c.kind == alone }
 
+// Several reports whether this node is one of several hubs.
+func (c *Cluster) Several() bool { return c.kind == hub }
+
 // Ready returns nil when the node follows the register and, unless it is an edge,
 // changes can be committed; else the reason why not.
 func (c *Cluster) Ready() error {

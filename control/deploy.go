@@ -313,7 +313,8 @@ func (d *deploy) store(encoded []byte, m *orlav1.Manifest, digest modules.Digest
 	if err := d.s.cfg.Blobs.Sync(); err != nil {
 		return storeError(err)
 	}
-	// The nodes have it from each other: a common store that is away delays nothing.
+	// The nodes have it from each other: a common store that is away keeps nothing from
+	// going live, and gets it later.
 	all := append(blobsOf(m), peer.Blob{Digest: digest, Size: int64(len(encoded))})
 	if err := d.s.cfg.Fetcher.Share(d.ctx, all); err != nil {
 		d.s.cfg.Logger.Error("release not in the common store", "app", m.GetName(), "error", err)

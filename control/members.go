@@ -20,6 +20,8 @@ import (
 const (
 	// presentEvery is how often a node tells the hubs about itself.
 	presentEvery = 2 * time.Second
+	// greetEvery is how often a hub looks whether it can ask who is there.
+	greetEvery = 200 * time.Millisecond
 	// lostAfter is the silence after which a node is taken to be lost.
 	lostAfter = 3*presentEvery + time.Second
 	// forgetAfter is the silence after which it is not shown any more.
@@ -202,21 +204,35 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	tick := time.NewTicker(presentEvery)
 	defer tick.Stop()
-	greeted := false
+	first := time.NewTicker(greetEvery)
+	defer first.Stop()
 	for {
 		s.introduce()
-		if !greeted && s.hub() && s.cfg.Register.Ready() == nil {
-			greeted = s.cfg.Register.Send(cluster.All, topicHello, nil) == nil
-		}
+		s.greet()
 		select {
 		case <-ctx.Done():
 			last := s.self()
 			last.Phase = phaseStopped
 			s.send(cluster.Hubs, topicMember, last)
 			return nil
+		case <-first.C:
+			if s.greeted.Load() != nil || !s.hub() {
+				first.Stop()
+			}
 		case <-tick.C:
 		case <-s.moved:
 		}
+	}
+}
+
+// greet asks the nodes, once, who they are.
+func (s *Service) greet() {
+	if s.greeted.Load() != nil || !s.hub() || s.cfg.Register.Ready() != nil {
+		return
+	}
+	if s.cfg.Register.Send(cluster.All, topicHello, nil) == nil {
+		now := time.Now()
+		s.greeted.Store(&now)
 	}
 }
 

@@ -36,10 +36,26 @@ type move struct {
 	tell     func(*orlav1.NodeResult) // hears how far the nodes are; nil: nobody does
 }
 
+// get reads a key. While the hubs elect a leader, which takes seconds, it waits.
+func (s *Service) get(ctx context.Context, key string) (cluster.Entry, error) {
+	limit := time.Now().Add(settleFor)
+	for {
+		e, err := s.cfg.Register.Get(ctx, key)
+		if !errors.Is(err, cluster.ErrUnavailable) || s.cfg.Register.Alone() || time.Now().After(limit) {
+			return e, err
+		}
+		select {
+		case <-ctx.Done():
+			return e, err
+		case <-time.After(settleEvery):
+		}
+	}
+}
+
 // current reads a head from the register. A head that does not exist is nil, at
 // revision 0.
 func (s *Service) current(ctx context.Context, name string) (*orlav1.Head, uint64, error) {
-	e, err := s.cfg.Register.Get(ctx, headKey(name))
+	e, err := s.get(ctx, headKey(name))
 	if errors.Is(err, cluster.ErrNotFound) {
 		return nil, 0, nil
 	}
@@ -99,7 +115,7 @@ func (s *Service) claims(ctx context.Context, name string, before, hosts []strin
 	var changes []cluster.Change
 	var problems release.Problems
 	for i, pattern := range hosts {
-		e, err := s.cfg.Register.Get(ctx, hostKey(pattern))
+		e, err := s.get(ctx, hostKey(pattern))
 		switch {
 		case errors.Is(err, cluster.ErrNotFound):
 			changes = append(changes, cluster.Change{Key: hostKey(pattern), Value: []byte(name)})
@@ -113,7 +129,7 @@ func (s *Service) claims(ctx context.Context, name string, before, hosts []strin
 		if slices.Contains(hosts, pattern) {
 			continue
 		}
-		e, err := s.cfg.Register.Get(ctx, hostKey(pattern))
+		e, err := s.get(ctx, hostKey(pattern))
 		if err != nil && !errors.Is(err, cluster.ErrNotFound) {
 			return nil, nil, err
 		}
@@ -153,6 +169,9 @@ func (s *Service) commit(ctx context.Context, mv move, built *dispatch.Release) 
 	}
 	if problems != nil {
 		return nil, problems
+	}
+	if err := s.awaitMembers(ctx); err != nil {
+		return nil, err
 	}
 	r := s.newRollout(ctx, mv.head, mv.rollout, mv.tell)
 	defer r.end()
@@ -218,10 +237,10 @@ const (
 )
 
 // move commits changes, of which the last is a head's. If the register does not answer,
-// it looks whether they were made, and makes them if not.
+// it looks whether they were made, and makes them if not: a new leader may be on its way.
 func (s *Service) move(ctx context.Context, changes []cluster.Change) (uint64, error) {
 	revision, err := s.cfg.Register.Commit(ctx, changes...)
-	if !errors.Is(err, cluster.ErrUncertain) {
+	if !errors.Is(err, cluster.ErrUncertain) && (s.cfg.Register.Alone() || !errors.Is(err, cluster.ErrUnavailable)) {
 		return revision, err
 	}
 	s.cfg.Logger.Warn("no answer from the register; looking whether the change was made", "error", err)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/orla-edge/orla/dispatch"
 	"github.com/orla-edge/orla/modules"
+	"github.com/orla-edge/orla/modules/peer"
 	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
 )
 
@@ -117,9 +118,26 @@ func (s *Service) hoard(ctx context.Context) {
 				s.cfg.Logger.Warn("a release that can be rolled back to is not all here", "app", v.value.GetName(), "release", rel.GetNumber(), "error", err)
 				continue
 			}
+			if err := s.share(ctx, digest); err != nil {
+				s.cfg.Logger.Warn("a release is not all in the common store", "app", v.value.GetName(), "release", rel.GetNumber(), "error", err)
+				continue
+			}
 			s.hoarded[digest] = true
 		}
 	}
+}
+
+// share copies a release into the common stores, if there are any that lack it.
+func (s *Service) share(ctx context.Context, digest modules.Digest) error {
+	m, err := s.manifest(digest)
+	if err != nil {
+		return err
+	}
+	size, err := s.cfg.Blobs.Size(digest)
+	if err != nil {
+		return err
+	}
+	return s.cfg.Fetcher.Share(ctx, append(blobsOf(m), peer.Blob{Digest: digest, Size: size}))
 }
 
 // retry tries to take a refused head over. It reports whether that is done with.

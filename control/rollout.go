@@ -26,6 +26,11 @@ const (
 	rolloutTimeout = 5 * time.Minute
 	// askAgain is after how long a question that was perhaps lost is asked again.
 	askAgain = time.Second
+	// answersWithin is how long nodes may take to answer a hub's greeting.
+	answersWithin = 300 * time.Millisecond
+	// membersWithin is how long a change waits for other hubs to be heard of.
+	membersWithin = 15 * time.Second
+	membersEvery  = 20 * time.Millisecond
 	// inlineManifest is the size in bytes up to which a manifest goes with the question.
 	inlineManifest = 256 << 10
 )
@@ -51,6 +56,33 @@ type rollout struct {
 	since    time.Time // when the nodes were asked, or the head moved
 	revision uint64    // of the change; 0: it has not been made
 	early    map[string]*orlav1.Applied
+}
+
+// awaitMembers waits until this hub knows who is there: the others answer its greeting
+// at once, and where there are several hubs one more has to be among them.
+func (s *Service) awaitMembers(ctx context.Context) error {
+	if s.cfg.Register.Alone() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, membersWithin)
+	defer cancel()
+	for {
+		at := s.greeted.Load()
+		if at != nil && time.Since(*at) >= answersWithin && (!s.cfg.Register.Several() || s.otherHub()) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return connect.NewError(connect.CodeUnavailable, errors.New(
+				"this hub has not heard of another one that could keep the release too; see `orla nodes`; nothing has changed"))
+		case <-time.After(membersEvery):
+		}
+	}
+}
+
+// otherHub reports whether another hub is there.
+func (s *Service) otherHub() bool {
+	return slices.ContainsFunc(s.members.present(s.cfg.Node), func(h heard) bool { return h.GetRole() == string(identity.Hub) })
 }
 
 // newRollout begins a rollout to the nodes that are there; the caller ends it.

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect"
@@ -72,6 +73,7 @@ type Service struct {
 
 	incarnation string
 	members     members
+	greeted     atomic.Pointer[time.Time] // when this hub has asked who is there; nil: not yet
 	stagings    stagings
 	background  sync.WaitGroup          // what was started on behalf of messages
 	applying    sync.Mutex              // one change of the table at a time, from its reading to its swap
