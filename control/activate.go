@@ -97,7 +97,7 @@ func (s *Service) refused(head *orlav1.Head, err error) {
 	s.cfg.Logger.Error("release refused; the one before stays live", "app", name, "release", head.GetLive(), "error", err)
 }
 
-func (s *Service) prepare(ctx context.Context, head *orlav1.Head) (group dispatch.Group, err error) {
+func (s *Service) prepare(ctx context.Context, head *orlav1.Head) (dispatch.Group, error) {
 	parts, err := partsOf(head)
 	if err != nil {
 		return nil, err
@@ -105,18 +105,27 @@ func (s *Service) prepare(ctx context.Context, head *orlav1.Head) (group dispatc
 	if now, trial := s.cfg.Dispatcher.Serving(head.GetName()); !trial && slices.Equal(now, parts) {
 		return nil, nil
 	}
-	defer func() {
+	return s.group(ctx, head, s.ready)
+}
+
+// group returns the releases that head asks for, each as get has it, for the caller
+// to own.
+func (s *Service) group(ctx context.Context, head *orlav1.Head, get func(context.Context, *orlav1.Head, dispatch.Part) (*dispatch.Release, error)) (dispatch.Group, error) {
+	parts, err := partsOf(head)
+	if err != nil {
+		return nil, err
+	}
+	var group dispatch.Group
+	for _, p := range parts {
+		r, err := get(ctx, head, p)
 		if err != nil {
 			for _, share := range group {
 				s.cfg.Dispatcher.Discard(share.Release)
 			}
-			group = nil
-		}
-	}()
-	for _, p := range parts {
-		r, err := s.ready(ctx, head, p)
-		if err != nil {
-			return group, err
+			if len(parts) > 1 {
+				err = fmt.Errorf("release %d: %w", p.Number, err)
+			}
+			return nil, err
 		}
 		group = append(group, dispatch.Share{Release: r, Weight: p.Weight})
 	}
@@ -126,13 +135,19 @@ func (s *Service) prepare(ctx context.Context, head *orlav1.Head) (group dispatc
 // ready returns a release of head for the caller to own: the one that is live, the
 // one that a call has staged, or a new one.
 func (s *Service) ready(ctx context.Context, head *orlav1.Head, p dispatch.Part) (*dispatch.Release, error) {
-	if r := s.cfg.Dispatcher.Keep(head.GetName(), p.Number); r != nil {
-		if r.Digest == p.Digest {
-			return r, nil
-		}
-		s.cfg.Dispatcher.Discard(r) // of an earlier app of that name
+	if r := s.keep(head.GetName(), p); r != nil {
+		return r, nil
 	}
 	if r := s.staged.take(head.GetName(), p.Number, p.Digest); r != nil {
+		return r, nil
+	}
+	return s.own(ctx, head, p)
+}
+
+// own returns a release of head for the caller to own: the one that is live, or a
+// new one.
+func (s *Service) own(ctx context.Context, head *orlav1.Head, p dispatch.Part) (*dispatch.Release, error) {
+	if r := s.keep(head.GetName(), p); r != nil {
 		return r, nil
 	}
 	m, err := s.manifest(p.Digest)
@@ -145,6 +160,16 @@ func (s *Service) ready(ctx context.Context, head *orlav1.Head, p dispatch.Part)
 	return s.cfg.Dispatcher.Build(ctx, dispatch.Spec{Number: p.Number, Digest: p.Digest, Since: head.GetChanged().AsTime(), Manifest: m})
 }
 
+// keep returns a release that is live for the caller to own; nil if it is not.
+func (s *Service) keep(name string, p dispatch.Part) *dispatch.Release {
+	r := s.cfg.Dispatcher.Keep(name, p.Number)
+	if r != nil && r.Digest != p.Digest { // of an earlier app of that name
+		s.cfg.Dispatcher.Discard(r)
+		return nil
+	}
+	return r
+}
+
 // manifest reads a stored manifest.
 func (s *Service) manifest(d modules.Digest) (*orlav1.Manifest, error) {
 	b, err := s.cfg.Blobs.Read(d, maxMessageBytes)
@@ -154,20 +179,25 @@ func (s *Service) manifest(d modules.Digest) (*orlav1.Manifest, error) {
 	return release.Decode(b)
 }
 
-// Hosts returns the host patterns of every live release.
+// Hosts returns the host patterns of every live release. Those that share an app's
+// clients have the same ones.
 func (s *Service) Hosts() []string {
 	var out []string
+	last := ""
 	for _, r := range s.cfg.Dispatcher.Live() {
-		out = append(out, r.Manifest.GetHosts()...)
+		if r.Name != last {
+			out = append(out, r.Manifest.GetHosts()...)
+		}
+		last = r.Name
 	}
 	return out
 }
 
-// staged holds the release that a call on this node has built and is about to
-// make live, so that activating it does not build it again.
+// staged holds the releases that calls on this node have built and are about to
+// make live, so that activating them does not build them again.
 type staged struct {
 	mu       sync.Mutex // guards releases
-	releases map[stagedKey]*dispatch.Release
+	releases map[stagedKey][]*dispatch.Release
 }
 
 type stagedKey struct {
@@ -176,26 +206,58 @@ type stagedKey struct {
 	digest modules.Digest
 }
 
+func keyOf(r *dispatch.Release) stagedKey { return stagedKey{r.Name, r.Number, r.Digest} }
+
 // put offers r to the next activation; the caller withdraws it when its call
 // ends.
 func (s *staged) put(r *dispatch.Release) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.releases == nil {
-		s.releases = map[stagedKey]*dispatch.Release{}
+		s.releases = map[stagedKey][]*dispatch.Release{}
 	}
-	s.releases[stagedKey{r.Name, r.Number, r.Digest}] = r
+	s.releases[keyOf(r)] = append(s.releases[keyOf(r)], r)
 }
 
-// take returns the staged release and forgets it; nil if there is none. Who has
+// take returns a staged release and forgets it; nil if there is none. Who has
 // taken it owns it.
 func (s *staged) take(name string, number uint64, digest modules.Digest) *dispatch.Release {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	k := stagedKey{name, number, digest}
-	r := s.releases[k]
-	delete(s.releases, k)
-	return r
+	all := s.releases[stagedKey{name, number, digest}]
+	if len(all) == 0 {
+		return nil
+	}
+	s.removeLocked(all[0])
+	return all[0]
+}
+
+// remove forgets r, and reports whether it had not been taken.
+func (s *staged) remove(r *dispatch.Release) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.removeLocked(r)
+}
+
+func (s *staged) removeLocked(r *dispatch.Release) bool {
+	k := keyOf(r)
+	at := slices.Index(s.releases[k], r)
+	if at < 0 {
+		return false
+	}
+	// A new slice: take returns what stood in the old one.
+	s.releases[k] = slices.Concat(s.releases[k][:at], s.releases[k][at+1:])
+	if len(s.releases[k]) == 0 {
+		delete(s.releases, k)
+	}
+	return true
+}
+
+// withdraw takes back what a call has staged, unless an activation has it.
+func (s *Service) withdraw(r *dispatch.Release) {
+	if s.staged.remove(r) {
+		s.cfg.Dispatcher.Discard(r)
+	}
 }
 
 // Refused returns the names of the heads that this node did not take over.

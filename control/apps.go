@@ -150,9 +150,9 @@ func (s *Service) Rollback(ctx context.Context, req *connect.Request[orlav1.Roll
 		return nil, callError(fmt.Errorf("release %d of %q: %w", target.GetNumber(), name, err))
 	}
 	from := head.GetLive()
-	head.Live = target.GetNumber()
+	ended := lead(head, target.GetNumber(), nil)
 	stamp(ctx, head)
-	built, err := s.cfg.Dispatcher.Build(ctx, dispatch.Spec{Number: target.GetNumber(), Digest: digest, Since: head.GetChanged().AsTime(), Manifest: m})
+	built, err := s.own(ctx, head, dispatch.Part{Number: target.GetNumber(), Digest: digest})
 	if err != nil {
 		return nil, callError(err)
 	}
@@ -160,13 +160,18 @@ func (s *Service) Rollback(ctx context.Context, req *connect.Request[orlav1.Roll
 	if err != nil {
 		return nil, callError(err)
 	}
+	now.Ended = ended
 	s.cfg.Logger.Info("rolled back", "app", name, "release", now.GetRelease(), "revision", now.GetRevision(), "who", caller(ctx).name)
 	return connect.NewResponse(&orlav1.RollbackResponse{Live: now, From: from}), nil
 }
 
-// rollbackTarget returns the release with that number; for 0, the newest one
-// that is older than the live one.
+// rollbackTarget returns the release with that number; for 0, the newest one that
+// is older than the live one, or of a split the oldest one that has a share.
 func rollbackTarget(head *orlav1.Head, number uint64) (*orlav1.Release, error) {
+	split := head.GetSplit()
+	if number == 0 && len(split) > 0 {
+		number = split[0].GetRelease()
+	}
 	if number == 0 {
 		at := slices.IndexFunc(head.GetReleases(), func(r *orlav1.Release) bool { return r.GetNumber() == head.GetLive() })
 		if at < 1 {
@@ -178,7 +183,7 @@ func rollbackTarget(head *orlav1.Head, number uint64) (*orlav1.Release, error) {
 	if target == nil {
 		return nil, noSuchRelease(head, number)
 	}
-	if number == head.GetLive() {
+	if number == head.GetLive() && len(split) == 0 {
 		return nil, connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("release %d of %q is live already", number, head.GetName()))
 	}
 	return target, nil

@@ -44,6 +44,7 @@ func required(procedure string) orlav1.Role {
 		orlav1connect.ControlServiceDeployProcedure,
 		orlav1connect.ControlServiceRollbackProcedure,
 		orlav1connect.ControlServiceRemoveAppProcedure,
+		orlav1connect.ControlServiceSetSplitProcedure,
 		orlav1connect.ControlServiceSetSecretProcedure,
 		orlav1connect.ControlServiceListSecretsProcedure,
 		orlav1connect.ControlServiceRemoveSecretProcedure,

@@ -170,7 +170,7 @@ func (d *deploy) run() error {
 		return err
 	}
 	mv.digest = digest
-	if live := liveRelease(mv.head); live != nil && live.GetDigest() == digest.String() && !d.req.GetDryRun() {
+	if live := liveRelease(mv.head); live != nil && live.GetDigest() == digest.String() && len(mv.head.GetSplit()) == 0 && !d.req.GetDryRun() {
 		return d.unchanged(mv, live)
 	}
 	created := timestamppb.Now()
@@ -188,7 +188,7 @@ func (d *deploy) run() error {
 		return err
 	}
 	d.progress("activate", 0, 1, "")
-	mv.head.Live = number
+	ended := lead(mv.head, number, nil)
 	mv.head.Releases = append(mv.head.Releases, &orlav1.Release{
 		Number: number, Digest: digest.String(), Created: created, Who: caller(d.ctx).name, Message: d.req.GetMessage(),
 	})
@@ -197,6 +197,7 @@ func (d *deploy) run() error {
 	if err != nil {
 		return err
 	}
+	live.Ended = ended
 	d.s.cfg.Logger.Info("release live", "app", live.GetName(), "release", live.GetRelease(), "revision", live.GetRevision(), "who", caller(d.ctx).name)
 	return d.send(&orlav1.DeployResponse{Event: &orlav1.DeployResponse_Live{Live: live}})
 }

@@ -149,15 +149,11 @@ func hostTaken(pattern, owner string) string {
 
 // commit takes a change to all nodes: it has them get the release ready, moves the
 // head with the host claims that go with it, waits until they serve it, and reports.
-// built is the release prepared for it. An error means that nothing has changed, but
+// built is the release prepared for it, which commit owns. An error means that nothing has changed, but
 // for one that wraps [cluster.ErrUncertain]. Live.Unproven says what is wrong after.
 func (s *Service) commit(ctx context.Context, mv move, built *dispatch.Release) (*orlav1.Live, error) {
 	s.staged.put(built)
-	defer func() { // if the activation did not take it
-		if r := s.staged.take(built.Name, built.Number, built.Digest); r != nil {
-			s.cfg.Dispatcher.Discard(r)
-		}
-	}()
+	defer s.withdraw(built)
 	name := mv.head.GetName()
 	value, err := encode(mv.head)
 	if err != nil {
@@ -285,7 +281,7 @@ func stamp(ctx context.Context, head *orlav1.Head) {
 	head.Changed = timestamppb.Now()
 	head.ChangedBy = caller(ctx).name
 	for len(head.GetReleases()) > maxHistory {
-		oldest := slices.IndexFunc(head.GetReleases(), func(r *orlav1.Release) bool { return r.GetNumber() != head.GetLive() })
+		oldest := slices.IndexFunc(head.GetReleases(), func(r *orlav1.Release) bool { return !serves(head, r.GetNumber()) })
 		head.Releases = slices.Delete(head.GetReleases(), oldest, oldest+1)
 	}
 }

@@ -189,13 +189,8 @@ func (s *Service) unstage(id string) {
 		return
 	}
 	job.cancel()
-	if job.r == nil {
-		return
-	}
-	if r := s.staged.take(job.r.Name, job.r.Number, job.r.Digest); r == job.r {
-		s.cfg.Dispatcher.Discard(r)
-	} else if r != nil { // another question's
-		s.staged.put(r)
+	if job.r != nil {
+		s.withdraw(job.r)
 	}
 }
 

@@ -964,7 +964,11 @@ type Live struct {
 	Nodes []*NodeResult `protobuf:"bytes,11,rep,name=nodes,proto3" json:"nodes,omitempty"`
 	// Why the change is live and yet not proven on every node that was to take it; empty:
 	// it is.
-	Unproven      string `protobuf:"bytes,12,opt,name=unproven,proto3" json:"unproven,omitempty"`
+	Unproven string `protobuf:"bytes,12,opt,name=unproven,proto3" json:"unproven,omitempty"`
+	// The split that is in force now; release is the one with the largest share.
+	Split []*Share `protobuf:"bytes,15,rep,name=split,proto3" json:"split,omitempty"`
+	// The shares of the split that this has ended.
+	Ended         []*Share `protobuf:"bytes,16,rep,name=ended,proto3" json:"ended,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1081,6 +1085,20 @@ func (x *Live) GetUnproven() string {
 		return x.Unproven
 	}
 	return ""
+}
+
+func (x *Live) GetSplit() []*Share {
+	if x != nil {
+		return x.Split
+	}
+	return nil
+}
+
+func (x *Live) GetEnded() []*Share {
+	if x != nil {
+		return x.Ended
+	}
+	return nil
 }
 
 type Checked struct {
@@ -1207,7 +1225,8 @@ func (x *Summary) GetRoutes() uint64 {
 type RollbackRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Release to go back to. Zero means the one that was live before.
+	// Release to go back to. Zero means the one before the live one; of a split, the
+	// oldest that has a share.
 	Release       uint64   `protobuf:"varint,2,opt,name=release,proto3" json:"release,omitempty"`
 	Kind          Kind     `protobuf:"varint,3,opt,name=kind,proto3,enum=orla.v1.Kind" json:"kind,omitempty"`
 	Rollout       *Rollout `protobuf:"bytes,4,opt,name=rollout,proto3" json:"rollout,omitempty"`
@@ -3928,6 +3947,103 @@ func (x *ListValuesResponse) GetStore() string {
 	return ""
 }
 
+type SetSplitRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Each release once, in any order. One share of 10,000 ends a split.
+	Shares        []*Share `protobuf:"bytes,2,rep,name=shares,proto3" json:"shares,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetSplitRequest) Reset() {
+	*x = SetSplitRequest{}
+	mi := &file_orla_v1_control_proto_msgTypes[61]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetSplitRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetSplitRequest) ProtoMessage() {}
+
+func (x *SetSplitRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orla_v1_control_proto_msgTypes[61]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetSplitRequest.ProtoReflect.Descriptor instead.
+func (*SetSplitRequest) Descriptor() ([]byte, []int) {
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{61}
+}
+
+func (x *SetSplitRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SetSplitRequest) GetShares() []*Share {
+	if x != nil {
+		return x.Shares
+	}
+	return nil
+}
+
+type SetSplitResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Live          *Live                  `protobuf:"bytes,1,opt,name=live,proto3" json:"live,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetSplitResponse) Reset() {
+	*x = SetSplitResponse{}
+	mi := &file_orla_v1_control_proto_msgTypes[62]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetSplitResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetSplitResponse) ProtoMessage() {}
+
+func (x *SetSplitResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orla_v1_control_proto_msgTypes[62]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetSplitResponse.ProtoReflect.Descriptor instead.
+func (*SetSplitResponse) Descriptor() ([]byte, []int) {
+	return file_orla_v1_control_proto_rawDescGZIP(), []int{62}
+}
+
+func (x *SetSplitResponse) GetLive() *Live {
+	if x != nil {
+		return x.Live
+	}
+	return nil
+}
+
 var File_orla_v1_control_proto protoreflect.FileDescriptor
 
 const file_orla_v1_control_proto_rawDesc = "" +
@@ -3991,7 +4107,7 @@ const file_orla_v1_control_proto_rawDesc = "" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12\x12\n" +
 	"\x04done\x18\x02 \x01(\x04R\x04done\x12\x14\n" +
 	"\x05total\x18\x03 \x01(\x04R\x05total\x12\x12\n" +
-	"\x04item\x18\x04 \x01(\tR\x04item\"\xd5\x02\n" +
+	"\x04item\x18\x04 \x01(\tR\x04item\"\xa1\x03\n" +
 	"\x04Live\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -4005,7 +4121,9 @@ const file_orla_v1_control_proto_rawDesc = "" +
 	"\asummary\x18\n" +
 	" \x01(\v2\x10.orla.v1.SummaryR\asummary\x12)\n" +
 	"\x05nodes\x18\v \x03(\v2\x13.orla.v1.NodeResultR\x05nodes\x12\x1a\n" +
-	"\bunproven\x18\f \x01(\tR\bunproven\"M\n" +
+	"\bunproven\x18\f \x01(\tR\bunproven\x12$\n" +
+	"\x05split\x18\x0f \x03(\v2\x0e.orla.v1.ShareR\x05split\x12$\n" +
+	"\x05ended\x18\x10 \x03(\v2\x0e.orla.v1.ShareR\x05ended\"M\n" +
 	"\aChecked\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\tR\x06digest\x12*\n" +
 	"\asummary\x18\x02 \x01(\v2\x10.orla.v1.SummaryR\asummary\"k\n" +
@@ -4194,7 +4312,12 @@ const file_orla_v1_control_proto_rawDesc = "" +
 	"\x12ListValuesResponse\x12\x12\n" +
 	"\x04keys\x18\x01 \x03(\tR\x04keys\x12\x16\n" +
 	"\x06cursor\x18\x02 \x01(\tR\x06cursor\x12\x14\n" +
-	"\x05store\x18\x03 \x01(\tR\x05store*\xad\x01\n" +
+	"\x05store\x18\x03 \x01(\tR\x05store\"M\n" +
+	"\x0fSetSplitRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12&\n" +
+	"\x06shares\x18\x02 \x03(\v2\x0e.orla.v1.ShareR\x06shares\"5\n" +
+	"\x10SetSplitResponse\x12!\n" +
+	"\x04live\x18\x01 \x01(\v2\r.orla.v1.LiveR\x04live*\xad\x01\n" +
 	"\tNodeState\x12\x1a\n" +
 	"\x16NODE_STATE_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12NODE_STATE_WORKING\x10\x01\x12\x14\n" +
@@ -4202,7 +4325,7 @@ const file_orla_v1_control_proto_rawDesc = "" +
 	"\x0fNODE_STATE_LIVE\x10\x03\x12\x16\n" +
 	"\x12NODE_STATE_REFUSED\x10\x04\x12\x13\n" +
 	"\x0fNODE_STATE_LOST\x10\x05\x12\x14\n" +
-	"\x10NODE_STATE_TRIAL\x10\x062\x87\r\n" +
+	"\x10NODE_STATE_TRIAL\x10\x062\xca\r\n" +
 	"\x0eControlService\x12>\n" +
 	"\aGetNode\x12\x17.orla.v1.GetNodeRequest\x1a\x18.orla.v1.GetNodeResponse\"\x00\x12Y\n" +
 	"\x10FindMissingBlobs\x12 .orla.v1.FindMissingBlobsRequest\x1a!.orla.v1.FindMissingBlobsResponse\"\x00\x12L\n" +
@@ -4229,7 +4352,8 @@ const file_orla_v1_control_proto_rawDesc = "" +
 	"\bPutValue\x12\x18.orla.v1.PutValueRequest\x1a\x19.orla.v1.PutValueResponse\"\x00\x12J\n" +
 	"\vDeleteValue\x12\x1b.orla.v1.DeleteValueRequest\x1a\x1c.orla.v1.DeleteValueResponse\"\x00\x12G\n" +
 	"\n" +
-	"ListValues\x12\x1a.orla.v1.ListValuesRequest\x1a\x1b.orla.v1.ListValuesResponse\"\x00B0Z.github.com/orla-edge/orla/proto/orla/v1;orlav1b\x06proto3"
+	"ListValues\x12\x1a.orla.v1.ListValuesRequest\x1a\x1b.orla.v1.ListValuesResponse\"\x00\x12A\n" +
+	"\bSetSplit\x12\x18.orla.v1.SetSplitRequest\x1a\x19.orla.v1.SetSplitResponse\"\x00B0Z.github.com/orla-edge/orla/proto/orla/v1;orlav1b\x06proto3"
 
 var (
 	file_orla_v1_control_proto_rawDescOnce sync.Once
@@ -4244,7 +4368,7 @@ func file_orla_v1_control_proto_rawDescGZIP() []byte {
 }
 
 var file_orla_v1_control_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_orla_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 61)
+var file_orla_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 63)
 var file_orla_v1_control_proto_goTypes = []any{
 	(NodeState)(0),                   // 0: orla.v1.NodeState
 	(*GetNodeRequest)(nil),           // 1: orla.v1.GetNodeRequest
@@ -4308,25 +4432,28 @@ var file_orla_v1_control_proto_goTypes = []any{
 	(*DeleteValueResponse)(nil),      // 59: orla.v1.DeleteValueResponse
 	(*ListValuesRequest)(nil),        // 60: orla.v1.ListValuesRequest
 	(*ListValuesResponse)(nil),       // 61: orla.v1.ListValuesResponse
-	(*timestamppb.Timestamp)(nil),    // 62: google.protobuf.Timestamp
-	(*Manifest)(nil),                 // 63: orla.v1.Manifest
-	(*durationpb.Duration)(nil),      // 64: google.protobuf.Duration
-	(Kind)(0),                        // 65: orla.v1.Kind
-	(*Head)(nil),                     // 66: orla.v1.Head
-	(Abi)(0),                         // 67: orla.v1.Abi
-	(*Route)(nil),                    // 68: orla.v1.Route
-	(*Field)(nil),                    // 69: orla.v1.Field
-	(Role)(0),                        // 70: orla.v1.Role
-	(*Token)(nil),                    // 71: orla.v1.Token
-	(*Secret)(nil),                   // 72: orla.v1.Secret
+	(*SetSplitRequest)(nil),          // 62: orla.v1.SetSplitRequest
+	(*SetSplitResponse)(nil),         // 63: orla.v1.SetSplitResponse
+	(*timestamppb.Timestamp)(nil),    // 64: google.protobuf.Timestamp
+	(*Manifest)(nil),                 // 65: orla.v1.Manifest
+	(*durationpb.Duration)(nil),      // 66: google.protobuf.Duration
+	(*Share)(nil),                    // 67: orla.v1.Share
+	(Kind)(0),                        // 68: orla.v1.Kind
+	(*Head)(nil),                     // 69: orla.v1.Head
+	(Abi)(0),                         // 70: orla.v1.Abi
+	(*Route)(nil),                    // 71: orla.v1.Route
+	(*Field)(nil),                    // 72: orla.v1.Field
+	(Role)(0),                        // 73: orla.v1.Role
+	(*Token)(nil),                    // 74: orla.v1.Token
+	(*Secret)(nil),                   // 75: orla.v1.Secret
 }
 var file_orla_v1_control_proto_depIdxs = []int32{
-	62, // 0: orla.v1.GetNodeResponse.started:type_name -> google.protobuf.Timestamp
+	64, // 0: orla.v1.GetNodeResponse.started:type_name -> google.protobuf.Timestamp
 	3,  // 1: orla.v1.GetNodeResponse.refusals:type_name -> orla.v1.Refusal
-	63, // 2: orla.v1.DeployRequest.manifest:type_name -> orla.v1.Manifest
+	65, // 2: orla.v1.DeployRequest.manifest:type_name -> orla.v1.Manifest
 	9,  // 3: orla.v1.DeployRequest.rollout:type_name -> orla.v1.Rollout
-	64, // 4: orla.v1.Rollout.timeout:type_name -> google.protobuf.Duration
-	64, // 5: orla.v1.Rollout.canary:type_name -> google.protobuf.Duration
+	66, // 4: orla.v1.Rollout.timeout:type_name -> google.protobuf.Duration
+	66, // 5: orla.v1.Rollout.canary:type_name -> google.protobuf.Duration
 	0,  // 6: orla.v1.NodeResult.state:type_name -> orla.v1.NodeState
 	12, // 7: orla.v1.DeployResponse.progress:type_name -> orla.v1.Progress
 	13, // 8: orla.v1.DeployResponse.live:type_name -> orla.v1.Live
@@ -4334,90 +4461,96 @@ var file_orla_v1_control_proto_depIdxs = []int32{
 	10, // 10: orla.v1.DeployResponse.node:type_name -> orla.v1.NodeResult
 	15, // 11: orla.v1.Live.summary:type_name -> orla.v1.Summary
 	10, // 12: orla.v1.Live.nodes:type_name -> orla.v1.NodeResult
-	15, // 13: orla.v1.Checked.summary:type_name -> orla.v1.Summary
-	65, // 14: orla.v1.RollbackRequest.kind:type_name -> orla.v1.Kind
-	9,  // 15: orla.v1.RollbackRequest.rollout:type_name -> orla.v1.Rollout
-	13, // 16: orla.v1.RollbackResponse.live:type_name -> orla.v1.Live
-	65, // 17: orla.v1.RemoveAppRequest.kind:type_name -> orla.v1.Kind
-	65, // 18: orla.v1.ListAppsRequest.kind:type_name -> orla.v1.Kind
-	22, // 19: orla.v1.ListAppsResponse.apps:type_name -> orla.v1.App
-	66, // 20: orla.v1.App.head:type_name -> orla.v1.Head
-	15, // 21: orla.v1.App.summary:type_name -> orla.v1.Summary
-	22, // 22: orla.v1.GetAppResponse.app:type_name -> orla.v1.App
-	63, // 23: orla.v1.GetAppResponse.manifest:type_name -> orla.v1.Manifest
-	25, // 24: orla.v1.GetAppResponse.functions:type_name -> orla.v1.FunctionState
-	67, // 25: orla.v1.FunctionState.abi:type_name -> orla.v1.Abi
-	26, // 26: orla.v1.FunctionState.circuit:type_name -> orla.v1.Circuit
-	62, // 27: orla.v1.Circuit.retry:type_name -> google.protobuf.Timestamp
-	29, // 28: orla.v1.ListRoutesResponse.routes:type_name -> orla.v1.RouteLine
-	68, // 29: orla.v1.RouteLine.route:type_name -> orla.v1.Route
-	69, // 30: orla.v1.ExplainRouteRequest.headers:type_name -> orla.v1.Field
-	68, // 31: orla.v1.ExplainRouteResponse.route:type_name -> orla.v1.Route
-	69, // 32: orla.v1.ExplainRouteResponse.captures:type_name -> orla.v1.Field
-	32, // 33: orla.v1.ExplainRouteResponse.steps:type_name -> orla.v1.Step
-	68, // 34: orla.v1.Step.route:type_name -> orla.v1.Route
-	62, // 35: orla.v1.TailLogsResponse.time:type_name -> google.protobuf.Timestamp
-	69, // 36: orla.v1.TailLogsResponse.attributes:type_name -> orla.v1.Field
-	70, // 37: orla.v1.CreateTokenRequest.role:type_name -> orla.v1.Role
-	71, // 38: orla.v1.CreateTokenResponse.token:type_name -> orla.v1.Token
-	71, // 39: orla.v1.ListTokensResponse.tokens:type_name -> orla.v1.Token
-	43, // 40: orla.v1.ListNodesResponse.nodes:type_name -> orla.v1.NodeLine
-	62, // 41: orla.v1.NodeLine.started:type_name -> google.protobuf.Timestamp
-	3,  // 42: orla.v1.NodeLine.refusals:type_name -> orla.v1.Refusal
-	47, // 43: orla.v1.Problems.problems:type_name -> orla.v1.Problem
-	13, // 44: orla.v1.SetSecretResponse.live:type_name -> orla.v1.Live
-	72, // 45: orla.v1.ListSecretsResponse.secrets:type_name -> orla.v1.Secret
-	1,  // 46: orla.v1.ControlService.GetNode:input_type -> orla.v1.GetNodeRequest
-	4,  // 47: orla.v1.ControlService.FindMissingBlobs:input_type -> orla.v1.FindMissingBlobsRequest
-	6,  // 48: orla.v1.ControlService.UploadBlobs:input_type -> orla.v1.UploadBlobsRequest
-	8,  // 49: orla.v1.ControlService.Deploy:input_type -> orla.v1.DeployRequest
-	16, // 50: orla.v1.ControlService.Rollback:input_type -> orla.v1.RollbackRequest
-	18, // 51: orla.v1.ControlService.RemoveApp:input_type -> orla.v1.RemoveAppRequest
-	20, // 52: orla.v1.ControlService.ListApps:input_type -> orla.v1.ListAppsRequest
-	23, // 53: orla.v1.ControlService.GetApp:input_type -> orla.v1.GetAppRequest
-	27, // 54: orla.v1.ControlService.ListRoutes:input_type -> orla.v1.ListRoutesRequest
-	30, // 55: orla.v1.ControlService.ExplainRoute:input_type -> orla.v1.ExplainRouteRequest
-	33, // 56: orla.v1.ControlService.TailLogs:input_type -> orla.v1.TailLogsRequest
-	35, // 57: orla.v1.ControlService.CreateToken:input_type -> orla.v1.CreateTokenRequest
-	37, // 58: orla.v1.ControlService.ListTokens:input_type -> orla.v1.ListTokensRequest
-	39, // 59: orla.v1.ControlService.RevokeToken:input_type -> orla.v1.RevokeTokenRequest
-	41, // 60: orla.v1.ControlService.ListNodes:input_type -> orla.v1.ListNodesRequest
-	44, // 61: orla.v1.ControlService.DrainNode:input_type -> orla.v1.DrainNodeRequest
-	48, // 62: orla.v1.ControlService.SetSecret:input_type -> orla.v1.SetSecretRequest
-	50, // 63: orla.v1.ControlService.ListSecrets:input_type -> orla.v1.ListSecretsRequest
-	52, // 64: orla.v1.ControlService.RemoveSecret:input_type -> orla.v1.RemoveSecretRequest
-	54, // 65: orla.v1.ControlService.GetValue:input_type -> orla.v1.GetValueRequest
-	56, // 66: orla.v1.ControlService.PutValue:input_type -> orla.v1.PutValueRequest
-	58, // 67: orla.v1.ControlService.DeleteValue:input_type -> orla.v1.DeleteValueRequest
-	60, // 68: orla.v1.ControlService.ListValues:input_type -> orla.v1.ListValuesRequest
-	2,  // 69: orla.v1.ControlService.GetNode:output_type -> orla.v1.GetNodeResponse
-	5,  // 70: orla.v1.ControlService.FindMissingBlobs:output_type -> orla.v1.FindMissingBlobsResponse
-	7,  // 71: orla.v1.ControlService.UploadBlobs:output_type -> orla.v1.UploadBlobsResponse
-	11, // 72: orla.v1.ControlService.Deploy:output_type -> orla.v1.DeployResponse
-	17, // 73: orla.v1.ControlService.Rollback:output_type -> orla.v1.RollbackResponse
-	19, // 74: orla.v1.ControlService.RemoveApp:output_type -> orla.v1.RemoveAppResponse
-	21, // 75: orla.v1.ControlService.ListApps:output_type -> orla.v1.ListAppsResponse
-	24, // 76: orla.v1.ControlService.GetApp:output_type -> orla.v1.GetAppResponse
-	28, // 77: orla.v1.ControlService.ListRoutes:output_type -> orla.v1.ListRoutesResponse
-	31, // 78: orla.v1.ControlService.ExplainRoute:output_type -> orla.v1.ExplainRouteResponse
-	34, // 79: orla.v1.ControlService.TailLogs:output_type -> orla.v1.TailLogsResponse
-	36, // 80: orla.v1.ControlService.CreateToken:output_type -> orla.v1.CreateTokenResponse
-	38, // 81: orla.v1.ControlService.ListTokens:output_type -> orla.v1.ListTokensResponse
-	40, // 82: orla.v1.ControlService.RevokeToken:output_type -> orla.v1.RevokeTokenResponse
-	42, // 83: orla.v1.ControlService.ListNodes:output_type -> orla.v1.ListNodesResponse
-	45, // 84: orla.v1.ControlService.DrainNode:output_type -> orla.v1.DrainNodeResponse
-	49, // 85: orla.v1.ControlService.SetSecret:output_type -> orla.v1.SetSecretResponse
-	51, // 86: orla.v1.ControlService.ListSecrets:output_type -> orla.v1.ListSecretsResponse
-	53, // 87: orla.v1.ControlService.RemoveSecret:output_type -> orla.v1.RemoveSecretResponse
-	55, // 88: orla.v1.ControlService.GetValue:output_type -> orla.v1.GetValueResponse
-	57, // 89: orla.v1.ControlService.PutValue:output_type -> orla.v1.PutValueResponse
-	59, // 90: orla.v1.ControlService.DeleteValue:output_type -> orla.v1.DeleteValueResponse
-	61, // 91: orla.v1.ControlService.ListValues:output_type -> orla.v1.ListValuesResponse
-	69, // [69:92] is the sub-list for method output_type
-	46, // [46:69] is the sub-list for method input_type
-	46, // [46:46] is the sub-list for extension type_name
-	46, // [46:46] is the sub-list for extension extendee
-	0,  // [0:46] is the sub-list for field type_name
+	67, // 13: orla.v1.Live.split:type_name -> orla.v1.Share
+	67, // 14: orla.v1.Live.ended:type_name -> orla.v1.Share
+	15, // 15: orla.v1.Checked.summary:type_name -> orla.v1.Summary
+	68, // 16: orla.v1.RollbackRequest.kind:type_name -> orla.v1.Kind
+	9,  // 17: orla.v1.RollbackRequest.rollout:type_name -> orla.v1.Rollout
+	13, // 18: orla.v1.RollbackResponse.live:type_name -> orla.v1.Live
+	68, // 19: orla.v1.RemoveAppRequest.kind:type_name -> orla.v1.Kind
+	68, // 20: orla.v1.ListAppsRequest.kind:type_name -> orla.v1.Kind
+	22, // 21: orla.v1.ListAppsResponse.apps:type_name -> orla.v1.App
+	69, // 22: orla.v1.App.head:type_name -> orla.v1.Head
+	15, // 23: orla.v1.App.summary:type_name -> orla.v1.Summary
+	22, // 24: orla.v1.GetAppResponse.app:type_name -> orla.v1.App
+	65, // 25: orla.v1.GetAppResponse.manifest:type_name -> orla.v1.Manifest
+	25, // 26: orla.v1.GetAppResponse.functions:type_name -> orla.v1.FunctionState
+	70, // 27: orla.v1.FunctionState.abi:type_name -> orla.v1.Abi
+	26, // 28: orla.v1.FunctionState.circuit:type_name -> orla.v1.Circuit
+	64, // 29: orla.v1.Circuit.retry:type_name -> google.protobuf.Timestamp
+	29, // 30: orla.v1.ListRoutesResponse.routes:type_name -> orla.v1.RouteLine
+	71, // 31: orla.v1.RouteLine.route:type_name -> orla.v1.Route
+	72, // 32: orla.v1.ExplainRouteRequest.headers:type_name -> orla.v1.Field
+	71, // 33: orla.v1.ExplainRouteResponse.route:type_name -> orla.v1.Route
+	72, // 34: orla.v1.ExplainRouteResponse.captures:type_name -> orla.v1.Field
+	32, // 35: orla.v1.ExplainRouteResponse.steps:type_name -> orla.v1.Step
+	71, // 36: orla.v1.Step.route:type_name -> orla.v1.Route
+	64, // 37: orla.v1.TailLogsResponse.time:type_name -> google.protobuf.Timestamp
+	72, // 38: orla.v1.TailLogsResponse.attributes:type_name -> orla.v1.Field
+	73, // 39: orla.v1.CreateTokenRequest.role:type_name -> orla.v1.Role
+	74, // 40: orla.v1.CreateTokenResponse.token:type_name -> orla.v1.Token
+	74, // 41: orla.v1.ListTokensResponse.tokens:type_name -> orla.v1.Token
+	43, // 42: orla.v1.ListNodesResponse.nodes:type_name -> orla.v1.NodeLine
+	64, // 43: orla.v1.NodeLine.started:type_name -> google.protobuf.Timestamp
+	3,  // 44: orla.v1.NodeLine.refusals:type_name -> orla.v1.Refusal
+	47, // 45: orla.v1.Problems.problems:type_name -> orla.v1.Problem
+	13, // 46: orla.v1.SetSecretResponse.live:type_name -> orla.v1.Live
+	75, // 47: orla.v1.ListSecretsResponse.secrets:type_name -> orla.v1.Secret
+	67, // 48: orla.v1.SetSplitRequest.shares:type_name -> orla.v1.Share
+	13, // 49: orla.v1.SetSplitResponse.live:type_name -> orla.v1.Live
+	1,  // 50: orla.v1.ControlService.GetNode:input_type -> orla.v1.GetNodeRequest
+	4,  // 51: orla.v1.ControlService.FindMissingBlobs:input_type -> orla.v1.FindMissingBlobsRequest
+	6,  // 52: orla.v1.ControlService.UploadBlobs:input_type -> orla.v1.UploadBlobsRequest
+	8,  // 53: orla.v1.ControlService.Deploy:input_type -> orla.v1.DeployRequest
+	16, // 54: orla.v1.ControlService.Rollback:input_type -> orla.v1.RollbackRequest
+	18, // 55: orla.v1.ControlService.RemoveApp:input_type -> orla.v1.RemoveAppRequest
+	20, // 56: orla.v1.ControlService.ListApps:input_type -> orla.v1.ListAppsRequest
+	23, // 57: orla.v1.ControlService.GetApp:input_type -> orla.v1.GetAppRequest
+	27, // 58: orla.v1.ControlService.ListRoutes:input_type -> orla.v1.ListRoutesRequest
+	30, // 59: orla.v1.ControlService.ExplainRoute:input_type -> orla.v1.ExplainRouteRequest
+	33, // 60: orla.v1.ControlService.TailLogs:input_type -> orla.v1.TailLogsRequest
+	35, // 61: orla.v1.ControlService.CreateToken:input_type -> orla.v1.CreateTokenRequest
+	37, // 62: orla.v1.ControlService.ListTokens:input_type -> orla.v1.ListTokensRequest
+	39, // 63: orla.v1.ControlService.RevokeToken:input_type -> orla.v1.RevokeTokenRequest
+	41, // 64: orla.v1.ControlService.ListNodes:input_type -> orla.v1.ListNodesRequest
+	44, // 65: orla.v1.ControlService.DrainNode:input_type -> orla.v1.DrainNodeRequest
+	48, // 66: orla.v1.ControlService.SetSecret:input_type -> orla.v1.SetSecretRequest
+	50, // 67: orla.v1.ControlService.ListSecrets:input_type -> orla.v1.ListSecretsRequest
+	52, // 68: orla.v1.ControlService.RemoveSecret:input_type -> orla.v1.RemoveSecretRequest
+	54, // 69: orla.v1.ControlService.GetValue:input_type -> orla.v1.GetValueRequest
+	56, // 70: orla.v1.ControlService.PutValue:input_type -> orla.v1.PutValueRequest
+	58, // 71: orla.v1.ControlService.DeleteValue:input_type -> orla.v1.DeleteValueRequest
+	60, // 72: orla.v1.ControlService.ListValues:input_type -> orla.v1.ListValuesRequest
+	62, // 73: orla.v1.ControlService.SetSplit:input_type -> orla.v1.SetSplitRequest
+	2,  // 74: orla.v1.ControlService.GetNode:output_type -> orla.v1.GetNodeResponse
+	5,  // 75: orla.v1.ControlService.FindMissingBlobs:output_type -> orla.v1.FindMissingBlobsResponse
+	7,  // 76: orla.v1.ControlService.UploadBlobs:output_type -> orla.v1.UploadBlobsResponse
+	11, // 77: orla.v1.ControlService.Deploy:output_type -> orla.v1.DeployResponse
+	17, // 78: orla.v1.ControlService.Rollback:output_type -> orla.v1.RollbackResponse
+	19, // 79: orla.v1.ControlService.RemoveApp:output_type -> orla.v1.RemoveAppResponse
+	21, // 80: orla.v1.ControlService.ListApps:output_type -> orla.v1.ListAppsResponse
+	24, // 81: orla.v1.ControlService.GetApp:output_type -> orla.v1.GetAppResponse
+	28, // 82: orla.v1.ControlService.ListRoutes:output_type -> orla.v1.ListRoutesResponse
+	31, // 83: orla.v1.ControlService.ExplainRoute:output_type -> orla.v1.ExplainRouteResponse
+	34, // 84: orla.v1.ControlService.TailLogs:output_type -> orla.v1.TailLogsResponse
+	36, // 85: orla.v1.ControlService.CreateToken:output_type -> orla.v1.CreateTokenResponse
+	38, // 86: orla.v1.ControlService.ListTokens:output_type -> orla.v1.ListTokensResponse
+	40, // 87: orla.v1.ControlService.RevokeToken:output_type -> orla.v1.RevokeTokenResponse
+	42, // 88: orla.v1.ControlService.ListNodes:output_type -> orla.v1.ListNodesResponse
+	45, // 89: orla.v1.ControlService.DrainNode:output_type -> orla.v1.DrainNodeResponse
+	49, // 90: orla.v1.ControlService.SetSecret:output_type -> orla.v1.SetSecretResponse
+	51, // 91: orla.v1.ControlService.ListSecrets:output_type -> orla.v1.ListSecretsResponse
+	53, // 92: orla.v1.ControlService.RemoveSecret:output_type -> orla.v1.RemoveSecretResponse
+	55, // 93: orla.v1.ControlService.GetValue:output_type -> orla.v1.GetValueResponse
+	57, // 94: orla.v1.ControlService.PutValue:output_type -> orla.v1.PutValueResponse
+	59, // 95: orla.v1.ControlService.DeleteValue:output_type -> orla.v1.DeleteValueResponse
+	61, // 96: orla.v1.ControlService.ListValues:output_type -> orla.v1.ListValuesResponse
+	63, // 97: orla.v1.ControlService.SetSplit:output_type -> orla.v1.SetSplitResponse
+	74, // [74:98] is the sub-list for method output_type
+	50, // [50:74] is the sub-list for method input_type
+	50, // [50:50] is the sub-list for extension type_name
+	50, // [50:50] is the sub-list for extension extendee
+	0,  // [0:50] is the sub-list for field type_name
 }
 
 func init() { file_orla_v1_control_proto_init() }
@@ -4442,7 +4575,7 @@ func file_orla_v1_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_orla_v1_control_proto_rawDesc), len(file_orla_v1_control_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   61,
+			NumMessages:   63,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -96,6 +96,8 @@ const (
 	// ControlServiceListValuesProcedure is the fully-qualified name of the ControlService's ListValues
 	// RPC.
 	ControlServiceListValuesProcedure = "/orla.v1.ControlService/ListValues"
+	// ControlServiceSetSplitProcedure is the fully-qualified name of the ControlService's SetSplit RPC.
+	ControlServiceSetSplitProcedure = "/orla.v1.ControlService/SetSplit"
 )
 
 // ControlServiceClient is a client for the orla.v1.ControlService service.
@@ -158,6 +160,9 @@ type ControlServiceClient interface {
 	DeleteValue(context.Context, *connect.Request[v1.DeleteValueRequest]) (*connect.Response[v1.DeleteValueResponse], error)
 	// ListValues returns keys in the order of their bytes. Role: deployer of that app.
 	ListValues(context.Context, *connect.Request[v1.ListValuesRequest]) (*connect.Response[v1.ListValuesResponse], error)
+	// SetSplit divides an app's clients among some of its releases, or gives all of
+	// them to one, which ends the split. Role: deployer of that app.
+	SetSplit(context.Context, *connect.Request[v1.SetSplitRequest]) (*connect.Response[v1.SetSplitResponse], error)
 }
 
 // NewControlServiceClient constructs a client for the orla.v1.ControlService service. By default,
@@ -309,6 +314,12 @@ func NewControlServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			connect.WithSchema(controlServiceMethods.ByName("ListValues")),
 			connect.WithClientOptions(opts...),
 		),
+		setSplit: connect.NewClient[v1.SetSplitRequest, v1.SetSplitResponse](
+			httpClient,
+			baseURL+ControlServiceSetSplitProcedure,
+			connect.WithSchema(controlServiceMethods.ByName("SetSplit")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -337,6 +348,7 @@ type controlServiceClient struct {
 	putValue         *connect.Client[v1.PutValueRequest, v1.PutValueResponse]
 	deleteValue      *connect.Client[v1.DeleteValueRequest, v1.DeleteValueResponse]
 	listValues       *connect.Client[v1.ListValuesRequest, v1.ListValuesResponse]
+	setSplit         *connect.Client[v1.SetSplitRequest, v1.SetSplitResponse]
 }
 
 // GetNode calls orla.v1.ControlService.GetNode.
@@ -454,6 +466,11 @@ func (c *controlServiceClient) ListValues(ctx context.Context, req *connect.Requ
 	return c.listValues.CallUnary(ctx, req)
 }
 
+// SetSplit calls orla.v1.ControlService.SetSplit.
+func (c *controlServiceClient) SetSplit(ctx context.Context, req *connect.Request[v1.SetSplitRequest]) (*connect.Response[v1.SetSplitResponse], error) {
+	return c.setSplit.CallUnary(ctx, req)
+}
+
 // ControlServiceHandler is an implementation of the orla.v1.ControlService service.
 type ControlServiceHandler interface {
 	// GetNode describes the node that answers. Role: viewer.
@@ -514,6 +531,9 @@ type ControlServiceHandler interface {
 	DeleteValue(context.Context, *connect.Request[v1.DeleteValueRequest]) (*connect.Response[v1.DeleteValueResponse], error)
 	// ListValues returns keys in the order of their bytes. Role: deployer of that app.
 	ListValues(context.Context, *connect.Request[v1.ListValuesRequest]) (*connect.Response[v1.ListValuesResponse], error)
+	// SetSplit divides an app's clients among some of its releases, or gives all of
+	// them to one, which ends the split. Role: deployer of that app.
+	SetSplit(context.Context, *connect.Request[v1.SetSplitRequest]) (*connect.Response[v1.SetSplitResponse], error)
 }
 
 // NewControlServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -661,6 +681,12 @@ func NewControlServiceHandler(svc ControlServiceHandler, opts ...connect.Handler
 		connect.WithSchema(controlServiceMethods.ByName("ListValues")),
 		connect.WithHandlerOptions(opts...),
 	)
+	controlServiceSetSplitHandler := connect.NewUnaryHandler(
+		ControlServiceSetSplitProcedure,
+		svc.SetSplit,
+		connect.WithSchema(controlServiceMethods.ByName("SetSplit")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/orla.v1.ControlService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case ControlServiceGetNodeProcedure:
@@ -709,6 +735,8 @@ func NewControlServiceHandler(svc ControlServiceHandler, opts ...connect.Handler
 			controlServiceDeleteValueHandler.ServeHTTP(w, r)
 		case ControlServiceListValuesProcedure:
 			controlServiceListValuesHandler.ServeHTTP(w, r)
+		case ControlServiceSetSplitProcedure:
+			controlServiceSetSplitHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -808,4 +836,8 @@ func (UnimplementedControlServiceHandler) DeleteValue(context.Context, *connect.
 
 func (UnimplementedControlServiceHandler) ListValues(context.Context, *connect.Request[v1.ListValuesRequest]) (*connect.Response[v1.ListValuesResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("orla.v1.ControlService.ListValues is not implemented"))
+}
+
+func (UnimplementedControlServiceHandler) SetSplit(context.Context, *connect.Request[v1.SetSplitRequest]) (*connect.Response[v1.SetSplitResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("orla.v1.ControlService.SetSplit is not implemented"))
 }
