@@ -3,6 +3,7 @@ package control
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -23,6 +24,9 @@ func (s *Service) SetSplit(ctx context.Context, req *connect.Request[orlav1.SetS
 	if err := mustChange(ctx, name); err != nil {
 		return nil, err
 	}
+	if req.Msg.GetRollout().GetCanary().AsDuration() > 0 {
+		return nil, connect.NewError(connect.CodeInvalidArgument, errors.New("a split has no trial: begin with a small share instead"))
+	}
 	head, revision, err := s.existing(ctx, name, orlav1.Kind_KIND_UNSPECIFIED)
 	if err != nil {
 		return nil, err
@@ -40,7 +44,7 @@ func (s *Service) SetSplit(ctx context.Context, req *connect.Request[orlav1.SetS
 	}
 	ended := lead(head, largest(shares), shares)
 	stamp(ctx, head)
-	mv := move{head: head, revision: revision, before: live.GetHosts(), started: started}
+	mv := move{head: head, revision: revision, before: live.GetHosts(), started: started, rollout: req.Msg.GetRollout()}
 	if err := s.sameHosts(&mv); err != nil {
 		return nil, err
 	}

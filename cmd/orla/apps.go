@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -32,7 +33,7 @@ func appsList(c *console) *cobra.Command {
 	}, func(all []appShape) error {
 		var rows [][]string
 		for _, s := range all {
-			rows = append(rows, []string{s.Name, s.Kind, strconv.FormatUint(s.Release, 10), strings.Join(s.Hosts, " "), contents(s.Summary), when(s.Changed), s.ChangedBy})
+			rows = append(rows, []string{s.Name, s.Kind, liveOfApp(s), strings.Join(s.Hosts, " "), contents(s.Summary), when(s.Changed), s.ChangedBy})
 		}
 		return c.table("nothing is deployed yet; try: orla deploy DIR", []string{"NAME", "KIND", "RELEASE", "HOSTS", "CONTENTS", "CHANGED", "BY"}, rows)
 	})
@@ -75,10 +76,15 @@ func appsShow(c *console) *cobra.Command {
 
 func (c *console) showApp(res *orlav1.GetAppResponse, number uint64) error {
 	a, m := appOf(res.GetApp()), res.GetManifest()
-	state := "live since " + when(a.Changed) + ", by " + a.ChangedBy
-	if number != 0 && number != a.Release {
-		state = "not live"
+	if number != 0 {
 		a.Release = number
+	}
+	state := "not live"
+	switch part := percentOf(res.GetApp().GetHead(), a.Release); {
+	case part == 100:
+		state = "live since " + when(a.Changed) + ", by " + a.ChangedBy
+	case part > 0:
+		state = fmt.Sprintf("live for %v%% of the clients (%s) since %s, by %s", part, sharesText(res.GetApp().GetHead().GetSplit()), when(a.Changed), a.ChangedBy)
 	}
 	if err := c.printf("%s: release %d, %s\nhosts: %s\n%s\n", a.Name, a.Release, state, strings.Join(a.Hosts, " "), contents(a.Summary)); err != nil {
 		return err
@@ -164,17 +170,32 @@ func (c *console) history(cmd *cobra.Command) *cobra.Command {
 	}, func(all []releaseShape) error {
 		var rows [][]string
 		for _, s := range all {
-			rows = append(rows, []string{strconv.FormatUint(s.Number, 10), liveMark(s.Live), short(s.Digest), when(s.Created), s.Who, s.Message})
+			rows = append(rows, []string{strconv.FormatUint(s.Number, 10), liveMark(s.Percent), short(s.Digest), when(s.Created), s.Who, s.Message})
 		}
 		return c.table("no releases", []string{"RELEASE", "STATE", "DIGEST", "CREATED", "BY", "MESSAGE"}, rows)
 	})
 }
 
-func liveMark(live bool) string {
-	if live {
+// liveOfApp tells what is live: "4", or of a split "4=90 5=10".
+func liveOfApp(a appShape) string {
+	if len(a.Split) == 0 {
+		return strconv.FormatUint(a.Release, 10)
+	}
+	var out []string
+	for _, s := range a.Split {
+		out = append(out, fmt.Sprintf("%d=%v", s.Release, s.Percent))
+	}
+	return strings.Join(out, " ")
+}
+
+func liveMark(percent float64) string {
+	switch percent {
+	case 0:
+		return "-"
+	case 100:
 		return "live"
 	}
-	return "-"
+	return fmt.Sprintf("live %v%%", percent)
 }
 
 func methods(list []string) string {

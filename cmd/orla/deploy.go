@@ -96,8 +96,14 @@ func (c *console) live(l *orlav1.Live, from uint64, asJSON bool) error {
 	}
 	what := fmt.Sprintf("%s is live: release %d", l.GetName(), l.GetRelease())
 	switch {
+	case l.GetUnchanged() && len(l.GetSplit()) > 0:
+		what = fmt.Sprintf("%s is unchanged: it is split %s", l.GetName(), sharesText(l.GetSplit()))
+	case len(l.GetSplit()) > 0:
+		what = fmt.Sprintf("%s is split %s", l.GetName(), sharesText(l.GetSplit()))
 	case l.GetUnchanged():
 		what = fmt.Sprintf("%s is unchanged: release %d is live already", l.GetName(), l.GetRelease())
+	case from == l.GetRelease(): // it had the largest share of a split
+		what = fmt.Sprintf("%s is back: release %d for all clients", l.GetName(), l.GetRelease())
 	case from != 0:
 		what = fmt.Sprintf("%s is back: release %d, was %d", l.GetName(), l.GetRelease(), from)
 	}
@@ -107,6 +113,11 @@ func (c *console) live(l *orlav1.Live, from uint64, asJSON bool) error {
 	}
 	if err := c.printf("%s (%s), revision %d, in %s\n  %s\n", what, short(l.GetDigest()), l.GetRevision(), took, contents(summaryOf(l.GetSummary()))); err != nil {
 		return err
+	}
+	if len(l.GetEnded()) > 0 {
+		if err := c.printf("  the split %s has ended\n", sharesText(l.GetEnded())); err != nil {
+			return err
+		}
 	}
 	for _, u := range l.GetUrls() {
 		if err := c.printf("  %s\n", u); err != nil {
@@ -120,7 +131,8 @@ func rollbackCommand(c *console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "rollback APP [RELEASE]", Short: "Make an earlier release live again", Args: between(1, "APP", "RELEASE"),
 		Long: `Make an earlier release live again: the one before the live one, or the one with
-that number. All of it goes back: files, functions and routes.`,
+that number. All of it goes back: files, functions and routes. A split ends; without
+a number, its oldest release gets all clients.`,
 		Example: "  orla rollback shop\n  orla rollback shop 3",
 	}
 	return c.goBack(cmd, orlav1.Kind_KIND_APP)

@@ -23,11 +23,17 @@ type rolloutFlags struct {
 }
 
 func addRollout(cmd *cobra.Command) *rolloutFlags {
+	f := addWaiting(cmd)
+	cmd.Flags().DurationVar(&f.canary, "canary", 0, "serve it on one node alone for this `time` first, and take it back if more of its requests fail")
+	return f
+}
+
+// addWaiting adds the flags without those of a trial.
+func addWaiting(cmd *cobra.Command) *rolloutFlags {
 	f := &rolloutFlags{}
 	cmd.Flags().BoolVar(&f.noWait, "no-wait", false, "be done when one node, and one more hub, have accepted it")
 	cmd.Flags().DurationVar(&f.timeout, "timeout", 5*time.Minute, "longest `time` to wait for the nodes")
 	cmd.Flags().Uint32Var(&f.quorum, "quorum", 0, "`number` of nodes that have to take it (default: all that are there)")
-	cmd.Flags().DurationVar(&f.canary, "canary", 0, "serve it on one node alone for this `time` first, and take it back if more of its requests fail")
 	cmd.MarkFlagsMutuallyExclusive("no-wait", "quorum")
 	return f
 }

@@ -52,6 +52,9 @@ type liveShape struct {
 	// In a cluster: what every node has made of it.
 	Nodes    []nodeResultShape `json:"nodes,omitempty"`
 	Unproven string            `json:"unproven,omitempty"`
+	// The split in force, and the one that this has ended.
+	Split []shareShape `json:"split"`
+	Ended []shareShape `json:"ended,omitempty"`
 }
 
 func liveOf(l *orlav1.Live, from uint64) liveShape {
@@ -59,6 +62,7 @@ func liveOf(l *orlav1.Live, from uint64) liveShape {
 		Nodes: shapes(l.GetNodes(), nodeResultOf), Unproven: l.GetUnproven(),
 		Name: l.GetName(), Release: l.GetRelease(), From: from, Digest: l.GetDigest(), Revision: l.GetRevision(), Node: l.GetNode(),
 		SwapMs: l.GetSwapMs(), TotalMs: l.GetTotalMs(), Unchanged: l.GetUnchanged(), URLs: orEmpty(l.GetUrls()), Summary: summaryOf(l.GetSummary()),
+		Split: shapes(l.GetSplit(), shareOf), Ended: shapes(l.GetEnded(), shareOf),
 	}
 }
 
@@ -71,6 +75,7 @@ type appShape struct {
 	Revision  uint64       `json:"revision"`
 	Hosts     []string     `json:"hosts"`
 	Summary   summaryShape `json:"summary"`
+	Split     []shareShape `json:"split"` // empty if the release has all clients
 	// Only where one app is shown.
 	Manifest json.RawMessage `json:"manifest,omitempty"`
 	// Only where the release that the node serves is shown: how its functions are on
@@ -83,7 +88,7 @@ func appOf(a *orlav1.App) appShape {
 	h := a.GetHead()
 	return appShape{
 		Name: h.GetName(), Kind: kindName(h.GetKind()), Release: h.GetLive(), Changed: h.GetChanged().AsTime(), ChangedBy: h.GetChangedBy(),
-		Revision: a.GetRevision(), Hosts: orEmpty(a.GetHosts()), Summary: summaryOf(a.GetSummary()),
+		Revision: a.GetRevision(), Hosts: orEmpty(a.GetHosts()), Summary: summaryOf(a.GetSummary()), Split: shapes(h.GetSplit(), shareOf),
 	}
 }
 
@@ -101,6 +106,7 @@ func kindName(k orlav1.Kind) string {
 type releaseShape struct {
 	Number  uint64    `json:"number"`
 	Live    bool      `json:"live"`
+	Percent float64   `json:"percent"` // of the clients
 	Digest  string    `json:"digest"`
 	Created time.Time `json:"created"`
 	Who     string    `json:"who"`
@@ -111,12 +117,25 @@ type releaseShape struct {
 func releasesOf(h *orlav1.Head) []releaseShape {
 	all := shapes(h.GetReleases(), func(r *orlav1.Release) releaseShape {
 		return releaseShape{
-			Number: r.GetNumber(), Live: r.GetNumber() == h.GetLive(), Digest: r.GetDigest(),
+			Number: r.GetNumber(), Live: percentOf(h, r.GetNumber()) > 0, Percent: percentOf(h, r.GetNumber()), Digest: r.GetDigest(),
 			Created: r.GetCreated().AsTime(), Who: r.GetWho(), Message: r.GetMessage(),
 		}
 	})
 	slices.Reverse(all)
 	return all
+}
+
+// percentOf returns a release's part of an app's clients.
+func percentOf(h *orlav1.Head, release uint64) float64 {
+	for _, s := range h.GetSplit() {
+		if s.GetRelease() == release {
+			return shareOf(s).Percent
+		}
+	}
+	if len(h.GetSplit()) == 0 && h.GetLive() == release {
+		return 100
+	}
+	return 0
 }
 
 type removedShape struct {

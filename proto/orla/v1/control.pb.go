@@ -3951,7 +3951,9 @@ type SetSplitRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Each release once, in any order. One share of 10,000 ends a split.
-	Shares        []*Share `protobuf:"bytes,2,rep,name=shares,proto3" json:"shares,omitempty"`
+	Shares []*Share `protobuf:"bytes,2,rep,name=shares,proto3" json:"shares,omitempty"`
+	// Without a trial.
+	Rollout       *Rollout `protobuf:"bytes,3,opt,name=rollout,proto3" json:"rollout,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3996,6 +3998,13 @@ func (x *SetSplitRequest) GetName() string {
 func (x *SetSplitRequest) GetShares() []*Share {
 	if x != nil {
 		return x.Shares
+	}
+	return nil
+}
+
+func (x *SetSplitRequest) GetRollout() *Rollout {
+	if x != nil {
+		return x.Rollout
 	}
 	return nil
 }
@@ -4312,10 +4321,11 @@ const file_orla_v1_control_proto_rawDesc = "" +
 	"\x12ListValuesResponse\x12\x12\n" +
 	"\x04keys\x18\x01 \x03(\tR\x04keys\x12\x16\n" +
 	"\x06cursor\x18\x02 \x01(\tR\x06cursor\x12\x14\n" +
-	"\x05store\x18\x03 \x01(\tR\x05store\"M\n" +
+	"\x05store\x18\x03 \x01(\tR\x05store\"y\n" +
 	"\x0fSetSplitRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12&\n" +
-	"\x06shares\x18\x02 \x03(\v2\x0e.orla.v1.ShareR\x06shares\"5\n" +
+	"\x06shares\x18\x02 \x03(\v2\x0e.orla.v1.ShareR\x06shares\x12*\n" +
+	"\arollout\x18\x03 \x01(\v2\x10.orla.v1.RolloutR\arollout\"5\n" +
 	"\x10SetSplitResponse\x12!\n" +
 	"\x04live\x18\x01 \x01(\v2\r.orla.v1.LiveR\x04live*\xad\x01\n" +
 	"\tNodeState\x12\x1a\n" +
@@ -4497,60 +4507,61 @@ var file_orla_v1_control_proto_depIdxs = []int32{
 	13, // 46: orla.v1.SetSecretResponse.live:type_name -> orla.v1.Live
 	75, // 47: orla.v1.ListSecretsResponse.secrets:type_name -> orla.v1.Secret
 	67, // 48: orla.v1.SetSplitRequest.shares:type_name -> orla.v1.Share
-	13, // 49: orla.v1.SetSplitResponse.live:type_name -> orla.v1.Live
-	1,  // 50: orla.v1.ControlService.GetNode:input_type -> orla.v1.GetNodeRequest
-	4,  // 51: orla.v1.ControlService.FindMissingBlobs:input_type -> orla.v1.FindMissingBlobsRequest
-	6,  // 52: orla.v1.ControlService.UploadBlobs:input_type -> orla.v1.UploadBlobsRequest
-	8,  // 53: orla.v1.ControlService.Deploy:input_type -> orla.v1.DeployRequest
-	16, // 54: orla.v1.ControlService.Rollback:input_type -> orla.v1.RollbackRequest
-	18, // 55: orla.v1.ControlService.RemoveApp:input_type -> orla.v1.RemoveAppRequest
-	20, // 56: orla.v1.ControlService.ListApps:input_type -> orla.v1.ListAppsRequest
-	23, // 57: orla.v1.ControlService.GetApp:input_type -> orla.v1.GetAppRequest
-	27, // 58: orla.v1.ControlService.ListRoutes:input_type -> orla.v1.ListRoutesRequest
-	30, // 59: orla.v1.ControlService.ExplainRoute:input_type -> orla.v1.ExplainRouteRequest
-	33, // 60: orla.v1.ControlService.TailLogs:input_type -> orla.v1.TailLogsRequest
-	35, // 61: orla.v1.ControlService.CreateToken:input_type -> orla.v1.CreateTokenRequest
-	37, // 62: orla.v1.ControlService.ListTokens:input_type -> orla.v1.ListTokensRequest
-	39, // 63: orla.v1.ControlService.RevokeToken:input_type -> orla.v1.RevokeTokenRequest
-	41, // 64: orla.v1.ControlService.ListNodes:input_type -> orla.v1.ListNodesRequest
-	44, // 65: orla.v1.ControlService.DrainNode:input_type -> orla.v1.DrainNodeRequest
-	48, // 66: orla.v1.ControlService.SetSecret:input_type -> orla.v1.SetSecretRequest
-	50, // 67: orla.v1.ControlService.ListSecrets:input_type -> orla.v1.ListSecretsRequest
-	52, // 68: orla.v1.ControlService.RemoveSecret:input_type -> orla.v1.RemoveSecretRequest
-	54, // 69: orla.v1.ControlService.GetValue:input_type -> orla.v1.GetValueRequest
-	56, // 70: orla.v1.ControlService.PutValue:input_type -> orla.v1.PutValueRequest
-	58, // 71: orla.v1.ControlService.DeleteValue:input_type -> orla.v1.DeleteValueRequest
-	60, // 72: orla.v1.ControlService.ListValues:input_type -> orla.v1.ListValuesRequest
-	62, // 73: orla.v1.ControlService.SetSplit:input_type -> orla.v1.SetSplitRequest
-	2,  // 74: orla.v1.ControlService.GetNode:output_type -> orla.v1.GetNodeResponse
-	5,  // 75: orla.v1.ControlService.FindMissingBlobs:output_type -> orla.v1.FindMissingBlobsResponse
-	7,  // 76: orla.v1.ControlService.UploadBlobs:output_type -> orla.v1.UploadBlobsResponse
-	11, // 77: orla.v1.ControlService.Deploy:output_type -> orla.v1.DeployResponse
-	17, // 78: orla.v1.ControlService.Rollback:output_type -> orla.v1.RollbackResponse
-	19, // 79: orla.v1.ControlService.RemoveApp:output_type -> orla.v1.RemoveAppResponse
-	21, // 80: orla.v1.ControlService.ListApps:output_type -> orla.v1.ListAppsResponse
-	24, // 81: orla.v1.ControlService.GetApp:output_type -> orla.v1.GetAppResponse
-	28, // 82: orla.v1.ControlService.ListRoutes:output_type -> orla.v1.ListRoutesResponse
-	31, // 83: orla.v1.ControlService.ExplainRoute:output_type -> orla.v1.ExplainRouteResponse
-	34, // 84: orla.v1.ControlService.TailLogs:output_type -> orla.v1.TailLogsResponse
-	36, // 85: orla.v1.ControlService.CreateToken:output_type -> orla.v1.CreateTokenResponse
-	38, // 86: orla.v1.ControlService.ListTokens:output_type -> orla.v1.ListTokensResponse
-	40, // 87: orla.v1.ControlService.RevokeToken:output_type -> orla.v1.RevokeTokenResponse
-	42, // 88: orla.v1.ControlService.ListNodes:output_type -> orla.v1.ListNodesResponse
-	45, // 89: orla.v1.ControlService.DrainNode:output_type -> orla.v1.DrainNodeResponse
-	49, // 90: orla.v1.ControlService.SetSecret:output_type -> orla.v1.SetSecretResponse
-	51, // 91: orla.v1.ControlService.ListSecrets:output_type -> orla.v1.ListSecretsResponse
-	53, // 92: orla.v1.ControlService.RemoveSecret:output_type -> orla.v1.RemoveSecretResponse
-	55, // 93: orla.v1.ControlService.GetValue:output_type -> orla.v1.GetValueResponse
-	57, // 94: orla.v1.ControlService.PutValue:output_type -> orla.v1.PutValueResponse
-	59, // 95: orla.v1.ControlService.DeleteValue:output_type -> orla.v1.DeleteValueResponse
-	61, // 96: orla.v1.ControlService.ListValues:output_type -> orla.v1.ListValuesResponse
-	63, // 97: orla.v1.ControlService.SetSplit:output_type -> orla.v1.SetSplitResponse
-	74, // [74:98] is the sub-list for method output_type
-	50, // [50:74] is the sub-list for method input_type
-	50, // [50:50] is the sub-list for extension type_name
-	50, // [50:50] is the sub-list for extension extendee
-	0,  // [0:50] is the sub-list for field type_name
+	9,  // 49: orla.v1.SetSplitRequest.rollout:type_name -> orla.v1.Rollout
+	13, // 50: orla.v1.SetSplitResponse.live:type_name -> orla.v1.Live
+	1,  // 51: orla.v1.ControlService.GetNode:input_type -> orla.v1.GetNodeRequest
+	4,  // 52: orla.v1.ControlService.FindMissingBlobs:input_type -> orla.v1.FindMissingBlobsRequest
+	6,  // 53: orla.v1.ControlService.UploadBlobs:input_type -> orla.v1.UploadBlobsRequest
+	8,  // 54: orla.v1.ControlService.Deploy:input_type -> orla.v1.DeployRequest
+	16, // 55: orla.v1.ControlService.Rollback:input_type -> orla.v1.RollbackRequest
+	18, // 56: orla.v1.ControlService.RemoveApp:input_type -> orla.v1.RemoveAppRequest
+	20, // 57: orla.v1.ControlService.ListApps:input_type -> orla.v1.ListAppsRequest
+	23, // 58: orla.v1.ControlService.GetApp:input_type -> orla.v1.GetAppRequest
+	27, // 59: orla.v1.ControlService.ListRoutes:input_type -> orla.v1.ListRoutesRequest
+	30, // 60: orla.v1.ControlService.ExplainRoute:input_type -> orla.v1.ExplainRouteRequest
+	33, // 61: orla.v1.ControlService.TailLogs:input_type -> orla.v1.TailLogsRequest
+	35, // 62: orla.v1.ControlService.CreateToken:input_type -> orla.v1.CreateTokenRequest
+	37, // 63: orla.v1.ControlService.ListTokens:input_type -> orla.v1.ListTokensRequest
+	39, // 64: orla.v1.ControlService.RevokeToken:input_type -> orla.v1.RevokeTokenRequest
+	41, // 65: orla.v1.ControlService.ListNodes:input_type -> orla.v1.ListNodesRequest
+	44, // 66: orla.v1.ControlService.DrainNode:input_type -> orla.v1.DrainNodeRequest
+	48, // 67: orla.v1.ControlService.SetSecret:input_type -> orla.v1.SetSecretRequest
+	50, // 68: orla.v1.ControlService.ListSecrets:input_type -> orla.v1.ListSecretsRequest
+	52, // 69: orla.v1.ControlService.RemoveSecret:input_type -> orla.v1.RemoveSecretRequest
+	54, // 70: orla.v1.ControlService.GetValue:input_type -> orla.v1.GetValueRequest
+	56, // 71: orla.v1.ControlService.PutValue:input_type -> orla.v1.PutValueRequest
+	58, // 72: orla.v1.ControlService.DeleteValue:input_type -> orla.v1.DeleteValueRequest
+	60, // 73: orla.v1.ControlService.ListValues:input_type -> orla.v1.ListValuesRequest
+	62, // 74: orla.v1.ControlService.SetSplit:input_type -> orla.v1.SetSplitRequest
+	2,  // 75: orla.v1.ControlService.GetNode:output_type -> orla.v1.GetNodeResponse
+	5,  // 76: orla.v1.ControlService.FindMissingBlobs:output_type -> orla.v1.FindMissingBlobsResponse
+	7,  // 77: orla.v1.ControlService.UploadBlobs:output_type -> orla.v1.UploadBlobsResponse
+	11, // 78: orla.v1.ControlService.Deploy:output_type -> orla.v1.DeployResponse
+	17, // 79: orla.v1.ControlService.Rollback:output_type -> orla.v1.RollbackResponse
+	19, // 80: orla.v1.ControlService.RemoveApp:output_type -> orla.v1.RemoveAppResponse
+	21, // 81: orla.v1.ControlService.ListApps:output_type -> orla.v1.ListAppsResponse
+	24, // 82: orla.v1.ControlService.GetApp:output_type -> orla.v1.GetAppResponse
+	28, // 83: orla.v1.ControlService.ListRoutes:output_type -> orla.v1.ListRoutesResponse
+	31, // 84: orla.v1.ControlService.ExplainRoute:output_type -> orla.v1.ExplainRouteResponse
+	34, // 85: orla.v1.ControlService.TailLogs:output_type -> orla.v1.TailLogsResponse
+	36, // 86: orla.v1.ControlService.CreateToken:output_type -> orla.v1.CreateTokenResponse
+	38, // 87: orla.v1.ControlService.ListTokens:output_type -> orla.v1.ListTokensResponse
+	40, // 88: orla.v1.ControlService.RevokeToken:output_type -> orla.v1.RevokeTokenResponse
+	42, // 89: orla.v1.ControlService.ListNodes:output_type -> orla.v1.ListNodesResponse
+	45, // 90: orla.v1.ControlService.DrainNode:output_type -> orla.v1.DrainNodeResponse
+	49, // 91: orla.v1.ControlService.SetSecret:output_type -> orla.v1.SetSecretResponse
+	51, // 92: orla.v1.ControlService.ListSecrets:output_type -> orla.v1.ListSecretsResponse
+	53, // 93: orla.v1.ControlService.RemoveSecret:output_type -> orla.v1.RemoveSecretResponse
+	55, // 94: orla.v1.ControlService.GetValue:output_type -> orla.v1.GetValueResponse
+	57, // 95: orla.v1.ControlService.PutValue:output_type -> orla.v1.PutValueResponse
+	59, // 96: orla.v1.ControlService.DeleteValue:output_type -> orla.v1.DeleteValueResponse
+	61, // 97: orla.v1.ControlService.ListValues:output_type -> orla.v1.ListValuesResponse
+	63, // 98: orla.v1.ControlService.SetSplit:output_type -> orla.v1.SetSplitResponse
+	75, // [75:99] is the sub-list for method output_type
+	51, // [51:75] is the sub-list for method input_type
+	51, // [51:51] is the sub-list for extension type_name
+	51, // [51:51] is the sub-list for extension extendee
+	0,  // [0:51] is the sub-list for field type_name
 }
 
 func init() { file_orla_v1_control_proto_init() }
