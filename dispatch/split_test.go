@@ -8,6 +8,7 @@ import (
 	"math"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -380,3 +381,23 @@ type discarding struct{ h http.Header }
 func (w discarding) Header() http.Header         { return w.h }
 func (w discarding) Write(b []byte) (int, error) { return len(b), nil }
 func (w discarding) WriteHeader(int)             {}
+
+// TestClientKeepsItsNumberOnARetry has a request find a table whose releases are
+// gone, and look again until there is another one.
+func TestClientKeepsItsNumberOnARetry(t *testing.T) {
+	d := newDispatcher(t)
+	swapGroup(t, d, weighted(t, d, map[uint64]uint32{1: 5000, 2: 5000}))
+	stale := d.table.Load()
+	swapGroup(t, d, weighted(t, d, map[uint64]uint32{3: 9999, 4: 1}))
+	fresh := d.table.Load()
+	d.table.Store(stale)
+	answer := make(chan *http.Response)
+	go func() { answer <- do(d, http.MethodGet, "http://x/", "Cookie", "orla-split=9999") }()
+	for range 1000 {
+		runtime.Gosched() // it may look more than once
+	}
+	d.table.Store(fresh)
+	if res := <-answer; text(res) != "4" || res.Header["Set-Cookie"] != nil {
+		t.Errorf("client 9999 got the cookie %q", res.Header["Set-Cookie"])
+	}
+}

@@ -371,8 +371,8 @@ func TestTableUnderLoad(t *testing.T) {
 				default:
 				}
 				res := do(d, http.MethodGet, "http://x/", "Cookie", fmt.Sprintf("orla-split=%d", (n*7919+i)%Whole))
-				if res.StatusCode != http.StatusOK {
-					t.Errorf("a client is answered %d", res.StatusCode)
+				if res.StatusCode != http.StatusOK || res.Header["Set-Cookie"] != nil {
+					t.Errorf("a client with a number is answered %d, with the cookie %q", res.StatusCode, res.Header["Set-Cookie"])
 					return
 				}
 			}
