@@ -72,23 +72,49 @@ func (s *Service) sameSplit(head *orlav1.Head, revision uint64, started time.Tim
 	}}), nil
 }
 
-// commitSplit moves the head with every release that has a share at hand.
-func (s *Service) commitSplit(ctx context.Context, mv move) (*orlav1.Live, error) {
+// commitSplit moves the head once every node has every release that has a share.
+func (s *Service) commitSplit(ctx context.Context, mv move) (live *orlav1.Live, err error) {
 	group, err := s.group(ctx, mv.head, s.own)
 	if err != nil {
 		return nil, err
 	}
 	var main *dispatch.Release
+	var others []*dispatch.Release
 	for _, share := range group {
 		r := share.Release
 		if r.Number == mv.head.GetLive() {
 			main, mv.digest = r, r.Digest
 			continue
 		}
+		others = append(others, r)
 		s.staged.put(r)
 		defer s.withdraw(r)
 	}
+	for _, r := range others {
+		forget, err := s.stageOther(ctx, mv, r)
+		if err != nil {
+			s.cfg.Dispatcher.Discard(main)
+			return nil, err
+		}
+		defer func() {
+			if live == nil {
+				forget()
+			}
+		}()
+	}
 	return s.commit(ctx, mv, main)
+}
+
+// stageOther has every node get a release ready that commit does not know of. The
+// nodes keep it for a while; forget lets them drop it before.
+func (s *Service) stageOther(ctx context.Context, mv move, built *dispatch.Release) (forget func(), err error) {
+	manifest, err := s.cfg.Blobs.Read(built.Digest, maxMessageBytes)
+	if err != nil {
+		return nil, fmt.Errorf("read manifest: %w", err)
+	}
+	r := s.newRollout(ctx, &orlav1.Head{Name: mv.head.GetName(), Live: built.Number}, mv.rollout, mv.tell)
+	defer r.end()
+	return r.unstage, r.stage(built, manifest, mv.head.GetChanged())
 }
 
 // checkShares returns the shares in the order of their releases' numbers, if head can

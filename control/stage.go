@@ -109,6 +109,9 @@ func (s *Service) stageHere(ctx context.Context, st *orlav1.Stage) (*dispatch.Re
 	if err != nil {
 		return nil, err
 	}
+	if r := s.keep(st.GetName(), dispatch.Part{Number: st.GetRelease(), Digest: digest}); r != nil {
+		return r, nil
+	}
 	tell := s.teller(st)
 	m, err := s.stagedManifest(ctx, st, digest)
 	if err != nil {
