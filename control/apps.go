@@ -145,13 +145,16 @@ func (s *Service) Rollback(ctx context.Context, req *connect.Request[orlav1.Roll
 		// claims that the target does not have are found by a later deploy.
 		s.cfg.Logger.Warn("live release unreadable", "app", name, "error", err)
 	}
+	from := head.GetLive()
+	ended := lead(head, target.GetNumber(), nil)
+	stamp(ctx, head)
+	if err := s.obtain(ctx, head); err != nil { // the node may have joined since
+		return nil, callError(fmt.Errorf("release %d of %q: %w", target.GetNumber(), name, err))
+	}
 	digest, m, err := s.stored(target)
 	if err != nil {
 		return nil, callError(fmt.Errorf("release %d of %q: %w", target.GetNumber(), name, err))
 	}
-	from := head.GetLive()
-	ended := lead(head, target.GetNumber(), nil)
-	stamp(ctx, head)
 	built, err := s.own(ctx, head, dispatch.Part{Number: target.GetNumber(), Digest: digest})
 	if err != nil {
 		return nil, callError(err)

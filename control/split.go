@@ -45,6 +45,9 @@ func (s *Service) SetSplit(ctx context.Context, req *connect.Request[orlav1.SetS
 	ended := lead(head, largest(shares), shares)
 	stamp(ctx, head)
 	mv := move{head: head, revision: revision, before: live.GetHosts(), started: started, rollout: req.Msg.GetRollout()}
+	if err := s.obtain(ctx, head); err != nil {
+		return nil, callError(err)
+	}
 	if err := s.sameHosts(&mv); err != nil {
 		return nil, err
 	}
