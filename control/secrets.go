@@ -384,7 +384,7 @@ func (s *Service) redeploy(ctx context.Context, head *orlav1.Head, revision uint
 		s.cfg.Dispatcher.Discard(built)
 		return nil, storeError(err)
 	}
-	head.Live = number
+	ended := lead(head, number, nil)
 	head.Releases = append(head.Releases, &orlav1.Release{
 		Number: number, Digest: digest.String(), Created: created, Who: caller(ctx).name, Message: message,
 	})
@@ -393,6 +393,7 @@ func (s *Service) redeploy(ctx context.Context, head *orlav1.Head, revision uint
 	if err != nil {
 		return nil, err
 	}
+	live.Ended = ended
 	s.cfg.Logger.Info("release live", "app", live.GetName(), "release", live.GetRelease(), "revision", live.GetRevision(), "who", caller(ctx).name)
 	return live, nil
 }
