@@ -77,6 +77,9 @@ func (s *Service) sameSplit(head *orlav1.Head, revision uint64, started time.Tim
 
 // commitSplit moves the head once every node has every release that has a share.
 func (s *Service) commitSplit(ctx context.Context, mv move) (live *orlav1.Live, err error) {
+	if err := s.awaitMembers(ctx); err != nil {
+		return nil, err
+	}
 	group, err := s.group(ctx, mv.head, s.own)
 	if err != nil {
 		return nil, err
