@@ -124,6 +124,14 @@ func (r *register) ensureKV(ctx context.Context) error {
 	return nil
 }
 
+// Prepare makes the store, if there is none. A hub has to, before edges can use it.
+func (k *KV) Prepare(ctx context.Context) error {
+	ctx, cancel := k.c.bounded(ctx)
+	defer cancel()
+	_, err := k.register(ctx, true)
+	return err
+}
+
 // Get returns a key's value and revision, as the stream's leader has them: a read
 // after a write sees it. It returns [ErrNotFound], [ErrKVInvalid] or [ErrUnavailable].
 func (k *KV) Get(ctx context.Context, app, store, key string) (value []byte, revision uint64, err error) {
@@ -161,6 +169,9 @@ func (k *KV) Put(ctx context.Context, app, store, key string, value []byte, how 
 	size := int64(len(key) + len(value))
 	if err := k.use(ctx, reg, app, m.Subject, size); err != nil {
 		return 0, err
+	}
+	if k.c.kind == edge { // the plain subject stays within the edge's own domain
+		m.Subject = reg.api + m.Subject
 	}
 	reply, err := reg.nc.RequestMsgWithContext(ctx, m)
 	if errors.Is(err, nats.ErrNoResponders) {

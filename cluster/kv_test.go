@@ -336,3 +336,32 @@ func FuzzKVKey(f *testing.F) {
 		}
 	})
 }
+
+// TestKVAtAnEdge: a node that may not write the register keeps its functions' values.
+func TestKVAtAnEdge(t *testing.T) {
+	l := newLab(t, 1, 1)
+	hub, e := &kvNode{l.hubs[0], NewKV(l.hubs[0].Cluster, KVConfig{})}, &kvNode{l.edges[0], NewKV(l.edges[0].Cluster, KVConfig{Keys: 2})}
+	if err := hub.kv.Prepare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	at := hub.kvPut("a", "s", "from/hub", "1")
+	if got := e.kvGet("a", "s", "from/hub"); got != "1" {
+		t.Errorf("the edge gets %q", got)
+	}
+	if _, err := e.kv.Put(t.Context(), "a", "s", "from/hub", nil, KVPut{Expect: new(at + 1)}); !errors.Is(err, ErrConflict) {
+		t.Errorf("the edge puts at another revision: %v", err)
+	}
+	e.kvPut("a", "s", "from/edge", "2")
+	if got := hub.kvGet("a", "s", "from/edge"); got != "2" {
+		t.Errorf("the hub gets %q", got)
+	}
+	if _, err := e.kv.Put(t.Context(), "a", "s", "third", nil, KVPut{}); !errors.Is(err, ErrKVQuota) {
+		t.Errorf("a key too many: %v", err)
+	}
+	if err := e.kv.Delete(t.Context(), "a", "s", "from/hub", &at); err != nil {
+		t.Errorf("the edge deletes: %v", err)
+	}
+	if keys, _, err := e.kv.List(t.Context(), "a", "s", "", "", 10); len(keys) != 1 || err != nil {
+		t.Errorf("the edge lists %q, %v", keys, err)
+	}
+}

@@ -291,7 +291,7 @@ func (c *Cluster) users(opts *server.Options) error {
 // kvAccess are the subjects that an edge needs to keep guests' values.
 func kvAccess(api string) []string {
 	return []string{
-		kvPrefix + ">", api + "STREAM.MSG.GET." + kvStream, api + "STREAM.MSG.DELETE." + kvStream, api + "STREAM.INFO." + kvStream,
+		api + kvPrefix + ">", api + "STREAM.MSG.GET." + kvStream, api + "STREAM.MSG.DELETE." + kvStream, api + "STREAM.INFO." + kvStream,
 		api + "CONSUMER.CREATE." + kvStream + ".>", api + "CONSUMER.MSG.NEXT." + kvStream + ".>", api + "CONSUMER.DELETE." + kvStream + ".>",
 	}
 }
