@@ -187,10 +187,16 @@ func (s *Service) secret(ctx context.Context, app, name string) (*orlav1.Secret,
 	return entry, e.Revision, err
 }
 
-// pin gives the secrets of a manifest that a client sends their newest versions.
+// pin gives the secrets of a manifest that a client sends their newest versions, and
+// sees to it that there is a store for functions that use one.
 func (s *Service) pin(ctx context.Context, m *orlav1.Manifest) error {
 	var problems release.Problems
 	for _, f := range m.GetFunctions() {
+		if len(f.GetKv()) > 0 && s.cfg.KV != nil {
+			if err := s.cfg.KV.Prepare(ctx); err != nil {
+				return err
+			}
+		}
 		for i, ref := range f.GetSecrets() {
 			entry, _, err := s.secret(ctx, m.GetName(), ref.GetName())
 			if err != nil {
@@ -231,7 +237,7 @@ func (s *Service) SetSecret(ctx context.Context, req *connect.Request[orlav1.Set
 	s.cfg.Logger.Info("secret set", "app", app, "secret", name, "version", version, "who", caller(ctx).name)
 	res := &orlav1.SetSecretResponse{Version: version}
 	if !req.Msg.GetNoDeploy() {
-		if res.Live, err = s.deploySecret(ctx, app, name, version, started); err != nil {
+		if res.Live, err = s.deploySecret(ctx, req.Msg, version, started); err != nil {
 			err = fmt.Errorf("version %d of secret %s is set, but no release with it is live: %w", version, name, err)
 			return nil, callError(err)
 		}
@@ -345,8 +351,9 @@ func (s *Service) secretUse(head *orlav1.Head, name string) (used, live map[uint
 
 // deploySecret makes a new release that is the live one but for the secret's version. It
 // returns nil if no function of the live release asks for the secret.
-func (s *Service) deploySecret(ctx context.Context, app, name string, version uint64, started time.Time) (*orlav1.Live, error) {
-	head, revision, err := s.current(ctx, app)
+func (s *Service) deploySecret(ctx context.Context, req *orlav1.SetSecretRequest, version uint64, started time.Time) (*orlav1.Live, error) {
+	name := req.GetName()
+	head, revision, err := s.current(ctx, req.GetApp())
 	if err != nil || head == nil {
 		return nil, err
 	}
@@ -365,11 +372,13 @@ func (s *Service) deploySecret(ctx context.Context, app, name string, version ui
 	if !asks {
 		return nil, nil
 	}
-	return s.redeploy(ctx, head, revision, m, fmt.Sprintf("secret %s, version %d", name, version), started)
+	mv := move{head: head, revision: revision, manifest: m, before: m.GetHosts(), started: started, rollout: req.GetRollout()}
+	return s.redeploy(ctx, mv, fmt.Sprintf("secret %s, version %d", name, version))
 }
 
 // redeploy makes a changed copy of the live manifest a new release, and makes it live.
-func (s *Service) redeploy(ctx context.Context, head *orlav1.Head, revision uint64, m *orlav1.Manifest, message string, started time.Time) (*orlav1.Live, error) {
+func (s *Service) redeploy(ctx context.Context, mv move, message string) (*orlav1.Live, error) {
+	head, m := mv.head, mv.manifest
 	encoded, digest, err := release.Encode(m)
 	if err != nil {
 		return nil, err
@@ -389,7 +398,8 @@ func (s *Service) redeploy(ctx context.Context, head *orlav1.Head, revision uint
 		Number: number, Digest: digest.String(), Created: created, Who: caller(ctx).name, Message: message,
 	})
 	stamp(ctx, head)
-	live, err := s.commit(ctx, move{head: head, revision: revision, manifest: m, digest: digest, before: m.GetHosts(), started: started}, built)
+	mv.digest = digest
+	live, err := s.commit(ctx, mv, built)
 	if err != nil {
 		return nil, err
 	}

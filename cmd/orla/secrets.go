@@ -66,21 +66,27 @@ live at once, and "orla rollback" takes it back.`,
 	}
 	n := c.nodeFlags(cmd)
 	cmd.ValidArgsFunction = n.completeNames
+	roll := addRollout(cmd)
+	var live *orlav1.Live
 	later := cmd.Flags().Bool("no-deploy", false, "store it only; the next deploy takes it")
 	return ask(n, cmd, func(ctx context.Context, api orlav1connect.ControlServiceClient, args []string) (secretSetShape, error) {
 		value, err := c.secretValue(args[1])
 		if err != nil {
 			return secretSetShape{}, err
 		}
-		res, err := api.SetSecret(ctx, connect.NewRequest(&orlav1.SetSecretRequest{App: args[0], Name: args[1], Value: value, NoDeploy: *later}))
+		res, err := api.SetSecret(ctx, connect.NewRequest(&orlav1.SetSecretRequest{App: args[0], Name: args[1], Value: value, NoDeploy: *later, Rollout: roll.message()}))
 		if err != nil {
 			return secretSetShape{}, err
 		}
-		return secretSetShape{args[0], args[1], res.Msg.GetVersion(), res.Msg.GetLive().GetRelease()}, nil
+		live = res.Msg.GetLive()
+		return secretSetShape{args[0], args[1], res.Msg.GetVersion(), live.GetRelease()}, nil
 	}, func(s secretSetShape) error {
 		switch {
 		case s.Release > 0:
-			return c.printf("%s of %s is set, version %d; release %d with it is live\n", s.Name, s.App, s.Version, s.Release)
+			if err := c.printf("%s of %s is set, version %d; release %d with it is live\n", s.Name, s.App, s.Version, s.Release); err != nil {
+				return err
+			}
+			return c.proven(live, false)
 		case *later:
 			return c.printf("%s of %s is set, version %d; the next deploy takes it\n", s.Name, s.App, s.Version)
 		}

@@ -3141,7 +3141,8 @@ type SetSecretRequest struct {
 	// UTF-8 without NUL, at most 64 KiB.
 	Value []byte `protobuf:"bytes,3,opt,name=value,proto3" json:"value,omitempty"`
 	// Store it only; the next deploy takes it.
-	NoDeploy      bool `protobuf:"varint,4,opt,name=no_deploy,json=noDeploy,proto3" json:"no_deploy,omitempty"`
+	NoDeploy      bool     `protobuf:"varint,4,opt,name=no_deploy,json=noDeploy,proto3" json:"no_deploy,omitempty"`
+	Rollout       *Rollout `protobuf:"bytes,5,opt,name=rollout,proto3" json:"rollout,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3202,6 +3203,13 @@ func (x *SetSecretRequest) GetNoDeploy() bool {
 		return x.NoDeploy
 	}
 	return false
+}
+
+func (x *SetSecretRequest) GetRollout() *Rollout {
+	if x != nil {
+		return x.Rollout
+	}
+	return nil
 }
 
 type SetSecretResponse struct {
@@ -4267,12 +4275,13 @@ const file_orla_v1_control_proto_rawDesc = "" +
 	"\bproblems\x18\x01 \x03(\v2\x10.orla.v1.ProblemR\bproblems\"9\n" +
 	"\aProblem\x12\x14\n" +
 	"\x05field\x18\x01 \x01(\tR\x05field\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessage\"k\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\"\x97\x01\n" +
 	"\x10SetSecretRequest\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\tR\x03app\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
 	"\x05value\x18\x03 \x01(\fR\x05value\x12\x1b\n" +
-	"\tno_deploy\x18\x04 \x01(\bR\bnoDeploy\"P\n" +
+	"\tno_deploy\x18\x04 \x01(\bR\bnoDeploy\x12*\n" +
+	"\arollout\x18\x05 \x01(\v2\x10.orla.v1.RolloutR\arollout\"P\n" +
 	"\x11SetSecretResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\x04R\aversion\x12!\n" +
 	"\x04live\x18\x02 \x01(\v2\r.orla.v1.LiveR\x04live\"&\n" +
@@ -4504,64 +4513,65 @@ var file_orla_v1_control_proto_depIdxs = []int32{
 	64, // 43: orla.v1.NodeLine.started:type_name -> google.protobuf.Timestamp
 	3,  // 44: orla.v1.NodeLine.refusals:type_name -> orla.v1.Refusal
 	47, // 45: orla.v1.Problems.problems:type_name -> orla.v1.Problem
-	13, // 46: orla.v1.SetSecretResponse.live:type_name -> orla.v1.Live
-	75, // 47: orla.v1.ListSecretsResponse.secrets:type_name -> orla.v1.Secret
-	67, // 48: orla.v1.SetSplitRequest.shares:type_name -> orla.v1.Share
-	9,  // 49: orla.v1.SetSplitRequest.rollout:type_name -> orla.v1.Rollout
-	13, // 50: orla.v1.SetSplitResponse.live:type_name -> orla.v1.Live
-	1,  // 51: orla.v1.ControlService.GetNode:input_type -> orla.v1.GetNodeRequest
-	4,  // 52: orla.v1.ControlService.FindMissingBlobs:input_type -> orla.v1.FindMissingBlobsRequest
-	6,  // 53: orla.v1.ControlService.UploadBlobs:input_type -> orla.v1.UploadBlobsRequest
-	8,  // 54: orla.v1.ControlService.Deploy:input_type -> orla.v1.DeployRequest
-	16, // 55: orla.v1.ControlService.Rollback:input_type -> orla.v1.RollbackRequest
-	18, // 56: orla.v1.ControlService.RemoveApp:input_type -> orla.v1.RemoveAppRequest
-	20, // 57: orla.v1.ControlService.ListApps:input_type -> orla.v1.ListAppsRequest
-	23, // 58: orla.v1.ControlService.GetApp:input_type -> orla.v1.GetAppRequest
-	27, // 59: orla.v1.ControlService.ListRoutes:input_type -> orla.v1.ListRoutesRequest
-	30, // 60: orla.v1.ControlService.ExplainRoute:input_type -> orla.v1.ExplainRouteRequest
-	33, // 61: orla.v1.ControlService.TailLogs:input_type -> orla.v1.TailLogsRequest
-	35, // 62: orla.v1.ControlService.CreateToken:input_type -> orla.v1.CreateTokenRequest
-	37, // 63: orla.v1.ControlService.ListTokens:input_type -> orla.v1.ListTokensRequest
-	39, // 64: orla.v1.ControlService.RevokeToken:input_type -> orla.v1.RevokeTokenRequest
-	41, // 65: orla.v1.ControlService.ListNodes:input_type -> orla.v1.ListNodesRequest
-	44, // 66: orla.v1.ControlService.DrainNode:input_type -> orla.v1.DrainNodeRequest
-	48, // 67: orla.v1.ControlService.SetSecret:input_type -> orla.v1.SetSecretRequest
-	50, // 68: orla.v1.ControlService.ListSecrets:input_type -> orla.v1.ListSecretsRequest
-	52, // 69: orla.v1.ControlService.RemoveSecret:input_type -> orla.v1.RemoveSecretRequest
-	54, // 70: orla.v1.ControlService.GetValue:input_type -> orla.v1.GetValueRequest
-	56, // 71: orla.v1.ControlService.PutValue:input_type -> orla.v1.PutValueRequest
-	58, // 72: orla.v1.ControlService.DeleteValue:input_type -> orla.v1.DeleteValueRequest
-	60, // 73: orla.v1.ControlService.ListValues:input_type -> orla.v1.ListValuesRequest
-	62, // 74: orla.v1.ControlService.SetSplit:input_type -> orla.v1.SetSplitRequest
-	2,  // 75: orla.v1.ControlService.GetNode:output_type -> orla.v1.GetNodeResponse
-	5,  // 76: orla.v1.ControlService.FindMissingBlobs:output_type -> orla.v1.FindMissingBlobsResponse
-	7,  // 77: orla.v1.ControlService.UploadBlobs:output_type -> orla.v1.UploadBlobsResponse
-	11, // 78: orla.v1.ControlService.Deploy:output_type -> orla.v1.DeployResponse
-	17, // 79: orla.v1.ControlService.Rollback:output_type -> orla.v1.RollbackResponse
-	19, // 80: orla.v1.ControlService.RemoveApp:output_type -> orla.v1.RemoveAppResponse
-	21, // 81: orla.v1.ControlService.ListApps:output_type -> orla.v1.ListAppsResponse
-	24, // 82: orla.v1.ControlService.GetApp:output_type -> orla.v1.GetAppResponse
-	28, // 83: orla.v1.ControlService.ListRoutes:output_type -> orla.v1.ListRoutesResponse
-	31, // 84: orla.v1.ControlService.ExplainRoute:output_type -> orla.v1.ExplainRouteResponse
-	34, // 85: orla.v1.ControlService.TailLogs:output_type -> orla.v1.TailLogsResponse
-	36, // 86: orla.v1.ControlService.CreateToken:output_type -> orla.v1.CreateTokenResponse
-	38, // 87: orla.v1.ControlService.ListTokens:output_type -> orla.v1.ListTokensResponse
-	40, // 88: orla.v1.ControlService.RevokeToken:output_type -> orla.v1.RevokeTokenResponse
-	42, // 89: orla.v1.ControlService.ListNodes:output_type -> orla.v1.ListNodesResponse
-	45, // 90: orla.v1.ControlService.DrainNode:output_type -> orla.v1.DrainNodeResponse
-	49, // 91: orla.v1.ControlService.SetSecret:output_type -> orla.v1.SetSecretResponse
-	51, // 92: orla.v1.ControlService.ListSecrets:output_type -> orla.v1.ListSecretsResponse
-	53, // 93: orla.v1.ControlService.RemoveSecret:output_type -> orla.v1.RemoveSecretResponse
-	55, // 94: orla.v1.ControlService.GetValue:output_type -> orla.v1.GetValueResponse
-	57, // 95: orla.v1.ControlService.PutValue:output_type -> orla.v1.PutValueResponse
-	59, // 96: orla.v1.ControlService.DeleteValue:output_type -> orla.v1.DeleteValueResponse
-	61, // 97: orla.v1.ControlService.ListValues:output_type -> orla.v1.ListValuesResponse
-	63, // 98: orla.v1.ControlService.SetSplit:output_type -> orla.v1.SetSplitResponse
-	75, // [75:99] is the sub-list for method output_type
-	51, // [51:75] is the sub-list for method input_type
-	51, // [51:51] is the sub-list for extension type_name
-	51, // [51:51] is the sub-list for extension extendee
-	0,  // [0:51] is the sub-list for field type_name
+	9,  // 46: orla.v1.SetSecretRequest.rollout:type_name -> orla.v1.Rollout
+	13, // 47: orla.v1.SetSecretResponse.live:type_name -> orla.v1.Live
+	75, // 48: orla.v1.ListSecretsResponse.secrets:type_name -> orla.v1.Secret
+	67, // 49: orla.v1.SetSplitRequest.shares:type_name -> orla.v1.Share
+	9,  // 50: orla.v1.SetSplitRequest.rollout:type_name -> orla.v1.Rollout
+	13, // 51: orla.v1.SetSplitResponse.live:type_name -> orla.v1.Live
+	1,  // 52: orla.v1.ControlService.GetNode:input_type -> orla.v1.GetNodeRequest
+	4,  // 53: orla.v1.ControlService.FindMissingBlobs:input_type -> orla.v1.FindMissingBlobsRequest
+	6,  // 54: orla.v1.ControlService.UploadBlobs:input_type -> orla.v1.UploadBlobsRequest
+	8,  // 55: orla.v1.ControlService.Deploy:input_type -> orla.v1.DeployRequest
+	16, // 56: orla.v1.ControlService.Rollback:input_type -> orla.v1.RollbackRequest
+	18, // 57: orla.v1.ControlService.RemoveApp:input_type -> orla.v1.RemoveAppRequest
+	20, // 58: orla.v1.ControlService.ListApps:input_type -> orla.v1.ListAppsRequest
+	23, // 59: orla.v1.ControlService.GetApp:input_type -> orla.v1.GetAppRequest
+	27, // 60: orla.v1.ControlService.ListRoutes:input_type -> orla.v1.ListRoutesRequest
+	30, // 61: orla.v1.ControlService.ExplainRoute:input_type -> orla.v1.ExplainRouteRequest
+	33, // 62: orla.v1.ControlService.TailLogs:input_type -> orla.v1.TailLogsRequest
+	35, // 63: orla.v1.ControlService.CreateToken:input_type -> orla.v1.CreateTokenRequest
+	37, // 64: orla.v1.ControlService.ListTokens:input_type -> orla.v1.ListTokensRequest
+	39, // 65: orla.v1.ControlService.RevokeToken:input_type -> orla.v1.RevokeTokenRequest
+	41, // 66: orla.v1.ControlService.ListNodes:input_type -> orla.v1.ListNodesRequest
+	44, // 67: orla.v1.ControlService.DrainNode:input_type -> orla.v1.DrainNodeRequest
+	48, // 68: orla.v1.ControlService.SetSecret:input_type -> orla.v1.SetSecretRequest
+	50, // 69: orla.v1.ControlService.ListSecrets:input_type -> orla.v1.ListSecretsRequest
+	52, // 70: orla.v1.ControlService.RemoveSecret:input_type -> orla.v1.RemoveSecretRequest
+	54, // 71: orla.v1.ControlService.GetValue:input_type -> orla.v1.GetValueRequest
+	56, // 72: orla.v1.ControlService.PutValue:input_type -> orla.v1.PutValueRequest
+	58, // 73: orla.v1.ControlService.DeleteValue:input_type -> orla.v1.DeleteValueRequest
+	60, // 74: orla.v1.ControlService.ListValues:input_type -> orla.v1.ListValuesRequest
+	62, // 75: orla.v1.ControlService.SetSplit:input_type -> orla.v1.SetSplitRequest
+	2,  // 76: orla.v1.ControlService.GetNode:output_type -> orla.v1.GetNodeResponse
+	5,  // 77: orla.v1.ControlService.FindMissingBlobs:output_type -> orla.v1.FindMissingBlobsResponse
+	7,  // 78: orla.v1.ControlService.UploadBlobs:output_type -> orla.v1.UploadBlobsResponse
+	11, // 79: orla.v1.ControlService.Deploy:output_type -> orla.v1.DeployResponse
+	17, // 80: orla.v1.ControlService.Rollback:output_type -> orla.v1.RollbackResponse
+	19, // 81: orla.v1.ControlService.RemoveApp:output_type -> orla.v1.RemoveAppResponse
+	21, // 82: orla.v1.ControlService.ListApps:output_type -> orla.v1.ListAppsResponse
+	24, // 83: orla.v1.ControlService.GetApp:output_type -> orla.v1.GetAppResponse
+	28, // 84: orla.v1.ControlService.ListRoutes:output_type -> orla.v1.ListRoutesResponse
+	31, // 85: orla.v1.ControlService.ExplainRoute:output_type -> orla.v1.ExplainRouteResponse
+	34, // 86: orla.v1.ControlService.TailLogs:output_type -> orla.v1.TailLogsResponse
+	36, // 87: orla.v1.ControlService.CreateToken:output_type -> orla.v1.CreateTokenResponse
+	38, // 88: orla.v1.ControlService.ListTokens:output_type -> orla.v1.ListTokensResponse
+	40, // 89: orla.v1.ControlService.RevokeToken:output_type -> orla.v1.RevokeTokenResponse
+	42, // 90: orla.v1.ControlService.ListNodes:output_type -> orla.v1.ListNodesResponse
+	45, // 91: orla.v1.ControlService.DrainNode:output_type -> orla.v1.DrainNodeResponse
+	49, // 92: orla.v1.ControlService.SetSecret:output_type -> orla.v1.SetSecretResponse
+	51, // 93: orla.v1.ControlService.ListSecrets:output_type -> orla.v1.ListSecretsResponse
+	53, // 94: orla.v1.ControlService.RemoveSecret:output_type -> orla.v1.RemoveSecretResponse
+	55, // 95: orla.v1.ControlService.GetValue:output_type -> orla.v1.GetValueResponse
+	57, // 96: orla.v1.ControlService.PutValue:output_type -> orla.v1.PutValueResponse
+	59, // 97: orla.v1.ControlService.DeleteValue:output_type -> orla.v1.DeleteValueResponse
+	61, // 98: orla.v1.ControlService.ListValues:output_type -> orla.v1.ListValuesResponse
+	63, // 99: orla.v1.ControlService.SetSplit:output_type -> orla.v1.SetSplitResponse
+	76, // [76:100] is the sub-list for method output_type
+	52, // [52:76] is the sub-list for method input_type
+	52, // [52:52] is the sub-list for extension type_name
+	52, // [52:52] is the sub-list for extension extendee
+	0,  // [0:52] is the sub-list for field type_name
 }
 
 func init() { file_orla_v1_control_proto_init() }
