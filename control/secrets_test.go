@@ -203,9 +203,15 @@ func TestSecretsOfAnotherKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	mine := p.s.cfg.SecretKey
 	p.s.cfg.SecretKey = other
 	_, err = runDeploy(t, p.admin(), &orlav1.DeployRequest{Manifest: p.keeper("shop", "KEY")})
 	refused(t, "a deploy", err, connect.CodeInvalidArgument, "sealed with another key", "orla secrets set shop KEY")
+	p.s.cfg.OldSecretKey = mine // the node has joined a cluster
+	p.mustDeployManifest(p.keeper("shop", "KEY"))
+	if got := p.get("http://shop.test/env/KEY"); got != "KEY=one" {
+		t.Errorf("with the former key the function sees %q", got)
+	}
 }
 
 // TestSecretVersionsAreKept: as many as releases may need, and no more.
