@@ -41,6 +41,19 @@ func (r *register) fetch(ctx context.Context, from uint64) ([]message, error) {
 
 // page appends one page of messages to all, and reports whether there are more.
 func (r *register) page(ctx context.Context, from uint64, all *[]message) (more bool, err error) {
+	ask := map[string]any{"seq": max(from, 1), "batch": pageMessages, "max_bytes": pageBytes, "next_by_subj": subjectPrefix + ">"}
+	return r.batch(ctx, streamName, ask, func(m *nats.Msg) error {
+		msg, err := parse(m)
+		if err == nil {
+			*all = append(*all, msg)
+		}
+		return err
+	})
+}
+
+// batch makes a batch direct get of a stream's messages, which any of its replicas
+// answers, and reports whether there are more. It ends early if take returns an error.
+func (r *register) batch(ctx context.Context, stream string, ask map[string]any, take func(*nats.Msg) error) (more bool, err error) {
 	inbox := r.nc.NewInbox()
 	sub, err := r.nc.SubscribeSync(inbox)
 	if err != nil {
@@ -50,13 +63,11 @@ func (r *register) page(ctx context.Context, from uint64, all *[]message) (more 
 	if err := sub.SetPendingLimits(-1, -1); err != nil {
 		return false, err
 	}
-	ask, err := json.Marshal(map[string]any{
-		"seq": max(from, 1), "batch": pageMessages, "max_bytes": pageBytes, "next_by_subj": subjectPrefix + ">",
-	})
+	b, err := json.Marshal(ask)
 	if err != nil {
 		return false, err
 	}
-	if err := r.nc.PublishRequest(r.api+"DIRECT.GET."+streamName, inbox, ask); err != nil {
+	if err := r.nc.PublishRequest(r.api+"DIRECT.GET."+stream, inbox, b); err != nil {
 		return false, err
 	}
 	for {
@@ -67,11 +78,9 @@ func (r *register) page(ctx context.Context, from uint64, all *[]message) (more 
 		if m.Header.Get(headerStatus) != "" {
 			return endOfPage(m.Header)
 		}
-		msg, err := parse(m)
-		if err != nil {
+		if err := take(m); err != nil {
 			return false, err
 		}
-		*all = append(*all, msg)
 	}
 }
 
