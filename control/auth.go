@@ -17,6 +17,7 @@ import (
 // principal is who a call comes from.
 type principal struct {
 	name string
+	id   string // of the token; localID for the node's own
 	role orlav1.Role
 	apps []string // what a deployer may change
 }
@@ -82,14 +83,23 @@ type authoriser struct{ catalog *catalog }
 
 var _ connect.Interceptor = authoriser{}
 
-func (a authoriser) authorise(ctx context.Context, procedure string, h http.Header) (context.Context, error) {
+// identify returns who shows the token in the header.
+func (a authoriser) identify(h http.Header) (principal, error) {
 	secret, ok := strings.CutPrefix(h.Get("Authorization"), "Bearer ")
 	if !ok || secret == "" {
-		return nil, connect.NewError(connect.CodeUnauthenticated, errNoToken)
+		return principal{}, connect.NewError(connect.CodeUnauthenticated, errNoToken)
 	}
 	id, ok := a.catalog.identity(secret)
 	if !ok {
-		return nil, connect.NewError(connect.CodeUnauthenticated, errBadToken)
+		return principal{}, connect.NewError(connect.CodeUnauthenticated, errBadToken)
+	}
+	return id, nil
+}
+
+func (a authoriser) authorise(ctx context.Context, procedure string, h http.Header) (context.Context, error) {
+	id, err := a.identify(h)
+	if err != nil {
+		return nil, err
 	}
 	if need := required(procedure); id.role < need {
 		return nil, connect.NewError(connect.CodePermissionDenied, fmt.Errorf(

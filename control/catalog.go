@@ -135,11 +135,21 @@ func (c *catalog) applyTokenLocked(id string, value []byte) bool {
 	return err == nil
 }
 
+// localID stands for the id of a node's own admin token.
+const localID = "local"
+
+// tokenName returns the name of a token; empty if there is none.
+func (c *catalog) tokenName(id string) string {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.tokens[id].GetName()
+}
+
 func (c *catalog) indexLocked() {
-	c.callers = map[[sha256.Size]byte]principal{c.admin: {name: "admin", role: orlav1.Role_ROLE_ADMIN}}
+	c.callers = map[[sha256.Size]byte]principal{c.admin: {name: "admin", id: localID, role: orlav1.Role_ROLE_ADMIN}}
 	for _, t := range c.tokens {
 		if len(t.GetHash()) == sha256.Size {
-			c.callers[[sha256.Size]byte(t.GetHash())] = principal{name: t.GetName(), role: t.GetRole(), apps: t.GetApps()}
+			c.callers[[sha256.Size]byte(t.GetHash())] = principal{name: t.GetName(), id: t.GetId(), role: t.GetRole(), apps: t.GetApps()}
 		}
 	}
 }

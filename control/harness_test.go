@@ -67,6 +67,7 @@ func newPlane(t *testing.T) *plane {
 		KV: cluster.NewKV(register, cluster.KVConfig{}), SecretKey: key,
 
 		Node: "n1", Version: "test", URLs: []string{"http://localhost:8080"}, AdminToken: adminSecret, Register: register,
+		Audit: cluster.NewAudit(register), AuditFile: dir + "/audit.log",
 		Blobs: blobs, Fetcher: peer.New(peer.Config{Blobs: blobs}), Dispatcher: d, Compressor: site.NewCompressor(blobs), Tail: telemetry.NewTail(telemetry.TailConfig{}), Logger: discard(),
 	})
 	ctx, stop := context.WithCancel(context.Background())

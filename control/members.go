@@ -198,6 +198,7 @@ func (s *Service) Run(ctx context.Context) error {
 		defer stop()
 	}
 	wg.Go(func() { s.catchUp(ctx) })
+	wg.Go(func() { s.ledger.run(ctx) })
 	if s.cfg.Register.Alone() {
 		<-ctx.Done()
 		return nil

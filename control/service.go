@@ -36,6 +36,10 @@ type Config struct {
 	// AdminToken is the secret of the node's own admin.
 	AdminToken string
 	Register   *cluster.Cluster
+	// Audit keeps who changed what in the cluster; nil, as at edges: it is not kept there.
+	Audit *cluster.Audit
+	// AuditFile is where the node keeps it besides; empty: nowhere.
+	AuditFile  string
 	Blobs      *modules.Dir
 	Dispatcher *dispatch.Dispatcher
 	// Compressor makes the precompressed variants of site files.
@@ -69,6 +73,7 @@ type Service struct {
 	started time.Time
 	catalog *catalog
 	vault   vault
+	ledger  *ledger
 	staged  staged
 
 	incarnation string
@@ -93,6 +98,7 @@ func New(cfg Config) *Service {
 	return &Service{
 		cfg: cfg, started: time.Now(), catalog: newCatalog(cfg.AdminToken), stopped: make(chan struct{}),
 		incarnation: rand.Text(), hoarded: map[modules.Digest]bool{}, lacking: make(chan struct{}, 1), moved: make(chan struct{}, 1),
+		ledger: &ledger{stream: cfg.Audit, file: cfg.AuditFile, log: cfg.Logger},
 	}
 }
 
@@ -109,7 +115,7 @@ const (
 // Handler returns the API's path prefix and handler.
 func (s *Service) Handler() (string, http.Handler) {
 	return orlav1connect.NewControlServiceHandler(s,
-		connect.WithInterceptors(authoriser{s.catalog}),
+		connect.WithInterceptors(auditor{s}, authoriser{s.catalog}),
 		connect.WithReadMaxBytes(maxMessageBytes),
 		connect.WithRecover(s.recovered))
 }

@@ -2309,7 +2309,9 @@ type TailLogsRequest struct {
 	Name   string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Follow bool                   `protobuf:"varint,2,opt,name=follow,proto3" json:"follow,omitempty"`
 	// Recent records to begin with; zero means none.
-	Lines         uint32 `protobuf:"varint,3,opt,name=lines,proto3" json:"lines,omitempty"`
+	Lines uint32 `protobuf:"varint,3,opt,name=lines,proto3" json:"lines,omitempty"`
+	// Only those of this node; empty means all nodes.
+	Node          string `protobuf:"bytes,4,opt,name=node,proto3" json:"node,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2363,6 +2365,13 @@ func (x *TailLogsRequest) GetLines() uint32 {
 		return x.Lines
 	}
 	return 0
+}
+
+func (x *TailLogsRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
 }
 
 type TailLogsResponse struct {
@@ -4065,7 +4074,7 @@ var File_orla_v1_control_proto protoreflect.FileDescriptor
 
 const file_orla_v1_control_proto_rawDesc = "" +
 	"\n" +
-	"\x15orla/v1/control.proto\x12\aorla.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16orla/v1/manifest.proto\x1a\x14orla/v1/secret.proto\"\x10\n" +
+	"\x15orla/v1/control.proto\x12\aorla.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x13orla/v1/audit.proto\x1a\x16orla/v1/manifest.proto\x1a\x14orla/v1/secret.proto\"\x10\n" +
 	"\x0eGetNodeRequest\"\xa1\x02\n" +
 	"\x0fGetNodeResponse\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
@@ -4221,11 +4230,12 @@ const file_orla_v1_control_proto_rawDesc = "" +
 	"\x04Step\x12$\n" +
 	"\x05route\x18\x01 \x01(\v2\x0e.orla.v1.RouteR\x05route\x12\x18\n" +
 	"\amatched\x18\x02 \x01(\bR\amatched\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"S\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"g\n" +
 	"\x0fTailLogsRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06follow\x18\x02 \x01(\bR\x06follow\x12\x14\n" +
-	"\x05lines\x18\x03 \x01(\rR\x05lines\"\xb6\x01\n" +
+	"\x05lines\x18\x03 \x01(\rR\x05lines\x12\x12\n" +
+	"\x04node\x18\x04 \x01(\tR\x04node\"\xb6\x01\n" +
 	"\x10TailLogsResponse\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x14\n" +
 	"\x05level\x18\x02 \x01(\tR\x05level\x12\x18\n" +
@@ -4344,7 +4354,7 @@ const file_orla_v1_control_proto_rawDesc = "" +
 	"\x0fNODE_STATE_LIVE\x10\x03\x12\x16\n" +
 	"\x12NODE_STATE_REFUSED\x10\x04\x12\x13\n" +
 	"\x0fNODE_STATE_LOST\x10\x05\x12\x14\n" +
-	"\x10NODE_STATE_TRIAL\x10\x062\xca\r\n" +
+	"\x10NODE_STATE_TRIAL\x10\x062\x92\x0e\n" +
 	"\x0eControlService\x12>\n" +
 	"\aGetNode\x12\x17.orla.v1.GetNodeRequest\x1a\x18.orla.v1.GetNodeResponse\"\x00\x12Y\n" +
 	"\x10FindMissingBlobs\x12 .orla.v1.FindMissingBlobsRequest\x1a!.orla.v1.FindMissingBlobsResponse\"\x00\x12L\n" +
@@ -4372,7 +4382,8 @@ const file_orla_v1_control_proto_rawDesc = "" +
 	"\vDeleteValue\x12\x1b.orla.v1.DeleteValueRequest\x1a\x1c.orla.v1.DeleteValueResponse\"\x00\x12G\n" +
 	"\n" +
 	"ListValues\x12\x1a.orla.v1.ListValuesRequest\x1a\x1b.orla.v1.ListValuesResponse\"\x00\x12A\n" +
-	"\bSetSplit\x12\x18.orla.v1.SetSplitRequest\x1a\x19.orla.v1.SetSplitResponse\"\x00B0Z.github.com/orla-edge/orla/proto/orla/v1;orlav1b\x06proto3"
+	"\bSetSplit\x12\x18.orla.v1.SetSplitRequest\x1a\x19.orla.v1.SetSplitResponse\"\x00\x12F\n" +
+	"\tListAudit\x12\x19.orla.v1.ListAuditRequest\x1a\x1a.orla.v1.ListAuditResponse\"\x000\x01B0Z.github.com/orla-edge/orla/proto/orla/v1;orlav1b\x06proto3"
 
 var (
 	file_orla_v1_control_proto_rawDescOnce sync.Once
@@ -4465,6 +4476,8 @@ var file_orla_v1_control_proto_goTypes = []any{
 	(Role)(0),                        // 73: orla.v1.Role
 	(*Token)(nil),                    // 74: orla.v1.Token
 	(*Secret)(nil),                   // 75: orla.v1.Secret
+	(*ListAuditRequest)(nil),         // 76: orla.v1.ListAuditRequest
+	(*ListAuditResponse)(nil),        // 77: orla.v1.ListAuditResponse
 }
 var file_orla_v1_control_proto_depIdxs = []int32{
 	64, // 0: orla.v1.GetNodeResponse.started:type_name -> google.protobuf.Timestamp
@@ -4543,32 +4556,34 @@ var file_orla_v1_control_proto_depIdxs = []int32{
 	58, // 73: orla.v1.ControlService.DeleteValue:input_type -> orla.v1.DeleteValueRequest
 	60, // 74: orla.v1.ControlService.ListValues:input_type -> orla.v1.ListValuesRequest
 	62, // 75: orla.v1.ControlService.SetSplit:input_type -> orla.v1.SetSplitRequest
-	2,  // 76: orla.v1.ControlService.GetNode:output_type -> orla.v1.GetNodeResponse
-	5,  // 77: orla.v1.ControlService.FindMissingBlobs:output_type -> orla.v1.FindMissingBlobsResponse
-	7,  // 78: orla.v1.ControlService.UploadBlobs:output_type -> orla.v1.UploadBlobsResponse
-	11, // 79: orla.v1.ControlService.Deploy:output_type -> orla.v1.DeployResponse
-	17, // 80: orla.v1.ControlService.Rollback:output_type -> orla.v1.RollbackResponse
-	19, // 81: orla.v1.ControlService.RemoveApp:output_type -> orla.v1.RemoveAppResponse
-	21, // 82: orla.v1.ControlService.ListApps:output_type -> orla.v1.ListAppsResponse
-	24, // 83: orla.v1.ControlService.GetApp:output_type -> orla.v1.GetAppResponse
-	28, // 84: orla.v1.ControlService.ListRoutes:output_type -> orla.v1.ListRoutesResponse
-	31, // 85: orla.v1.ControlService.ExplainRoute:output_type -> orla.v1.ExplainRouteResponse
-	34, // 86: orla.v1.ControlService.TailLogs:output_type -> orla.v1.TailLogsResponse
-	36, // 87: orla.v1.ControlService.CreateToken:output_type -> orla.v1.CreateTokenResponse
-	38, // 88: orla.v1.ControlService.ListTokens:output_type -> orla.v1.ListTokensResponse
-	40, // 89: orla.v1.ControlService.RevokeToken:output_type -> orla.v1.RevokeTokenResponse
-	42, // 90: orla.v1.ControlService.ListNodes:output_type -> orla.v1.ListNodesResponse
-	45, // 91: orla.v1.ControlService.DrainNode:output_type -> orla.v1.DrainNodeResponse
-	49, // 92: orla.v1.ControlService.SetSecret:output_type -> orla.v1.SetSecretResponse
-	51, // 93: orla.v1.ControlService.ListSecrets:output_type -> orla.v1.ListSecretsResponse
-	53, // 94: orla.v1.ControlService.RemoveSecret:output_type -> orla.v1.RemoveSecretResponse
-	55, // 95: orla.v1.ControlService.GetValue:output_type -> orla.v1.GetValueResponse
-	57, // 96: orla.v1.ControlService.PutValue:output_type -> orla.v1.PutValueResponse
-	59, // 97: orla.v1.ControlService.DeleteValue:output_type -> orla.v1.DeleteValueResponse
-	61, // 98: orla.v1.ControlService.ListValues:output_type -> orla.v1.ListValuesResponse
-	63, // 99: orla.v1.ControlService.SetSplit:output_type -> orla.v1.SetSplitResponse
-	76, // [76:100] is the sub-list for method output_type
-	52, // [52:76] is the sub-list for method input_type
+	76, // 76: orla.v1.ControlService.ListAudit:input_type -> orla.v1.ListAuditRequest
+	2,  // 77: orla.v1.ControlService.GetNode:output_type -> orla.v1.GetNodeResponse
+	5,  // 78: orla.v1.ControlService.FindMissingBlobs:output_type -> orla.v1.FindMissingBlobsResponse
+	7,  // 79: orla.v1.ControlService.UploadBlobs:output_type -> orla.v1.UploadBlobsResponse
+	11, // 80: orla.v1.ControlService.Deploy:output_type -> orla.v1.DeployResponse
+	17, // 81: orla.v1.ControlService.Rollback:output_type -> orla.v1.RollbackResponse
+	19, // 82: orla.v1.ControlService.RemoveApp:output_type -> orla.v1.RemoveAppResponse
+	21, // 83: orla.v1.ControlService.ListApps:output_type -> orla.v1.ListAppsResponse
+	24, // 84: orla.v1.ControlService.GetApp:output_type -> orla.v1.GetAppResponse
+	28, // 85: orla.v1.ControlService.ListRoutes:output_type -> orla.v1.ListRoutesResponse
+	31, // 86: orla.v1.ControlService.ExplainRoute:output_type -> orla.v1.ExplainRouteResponse
+	34, // 87: orla.v1.ControlService.TailLogs:output_type -> orla.v1.TailLogsResponse
+	36, // 88: orla.v1.ControlService.CreateToken:output_type -> orla.v1.CreateTokenResponse
+	38, // 89: orla.v1.ControlService.ListTokens:output_type -> orla.v1.ListTokensResponse
+	40, // 90: orla.v1.ControlService.RevokeToken:output_type -> orla.v1.RevokeTokenResponse
+	42, // 91: orla.v1.ControlService.ListNodes:output_type -> orla.v1.ListNodesResponse
+	45, // 92: orla.v1.ControlService.DrainNode:output_type -> orla.v1.DrainNodeResponse
+	49, // 93: orla.v1.ControlService.SetSecret:output_type -> orla.v1.SetSecretResponse
+	51, // 94: orla.v1.ControlService.ListSecrets:output_type -> orla.v1.ListSecretsResponse
+	53, // 95: orla.v1.ControlService.RemoveSecret:output_type -> orla.v1.RemoveSecretResponse
+	55, // 96: orla.v1.ControlService.GetValue:output_type -> orla.v1.GetValueResponse
+	57, // 97: orla.v1.ControlService.PutValue:output_type -> orla.v1.PutValueResponse
+	59, // 98: orla.v1.ControlService.DeleteValue:output_type -> orla.v1.DeleteValueResponse
+	61, // 99: orla.v1.ControlService.ListValues:output_type -> orla.v1.ListValuesResponse
+	63, // 100: orla.v1.ControlService.SetSplit:output_type -> orla.v1.SetSplitResponse
+	77, // 101: orla.v1.ControlService.ListAudit:output_type -> orla.v1.ListAuditResponse
+	77, // [77:102] is the sub-list for method output_type
+	52, // [52:77] is the sub-list for method input_type
 	52, // [52:52] is the sub-list for extension type_name
 	52, // [52:52] is the sub-list for extension extendee
 	0,  // [0:52] is the sub-list for field type_name
@@ -4579,6 +4594,7 @@ func file_orla_v1_control_proto_init() {
 	if File_orla_v1_control_proto != nil {
 		return
 	}
+	file_orla_v1_audit_proto_init()
 	file_orla_v1_manifest_proto_init()
 	file_orla_v1_secret_proto_init()
 	file_orla_v1_control_proto_msgTypes[7].OneofWrappers = []any{}

@@ -98,6 +98,9 @@ const (
 	ControlServiceListValuesProcedure = "/orla.v1.ControlService/ListValues"
 	// ControlServiceSetSplitProcedure is the fully-qualified name of the ControlService's SetSplit RPC.
 	ControlServiceSetSplitProcedure = "/orla.v1.ControlService/SetSplit"
+	// ControlServiceListAuditProcedure is the fully-qualified name of the ControlService's ListAudit
+	// RPC.
+	ControlServiceListAuditProcedure = "/orla.v1.ControlService/ListAudit"
 )
 
 // ControlServiceClient is a client for the orla.v1.ControlService service.
@@ -128,8 +131,8 @@ type ControlServiceClient interface {
 	// ExplainRoute tells which route a request takes, and why not the others.
 	// Role: viewer.
 	ExplainRoute(context.Context, *connect.Request[v1.ExplainRouteRequest]) (*connect.Response[v1.ExplainRouteResponse], error)
-	// TailLogs streams an app's log: recent records, then, with follow, new ones
-	// as they come. Role: viewer.
+	// TailLogs streams an app's log of all nodes: recent records, then, with follow,
+	// new ones as they come. Role: viewer.
 	TailLogs(context.Context, *connect.Request[v1.TailLogsRequest]) (*connect.ServerStreamForClient[v1.TailLogsResponse], error)
 	// CreateToken returns a new token's secret, once. Role: admin.
 	CreateToken(context.Context, *connect.Request[v1.CreateTokenRequest]) (*connect.Response[v1.CreateTokenResponse], error)
@@ -163,6 +166,9 @@ type ControlServiceClient interface {
 	// SetSplit divides an app's clients among some of its releases, or gives all of
 	// them to one, which ends the split. Role: deployer of that app.
 	SetSplit(context.Context, *connect.Request[v1.SetSplitRequest]) (*connect.Response[v1.SetSplitResponse], error)
+	// ListAudit streams who changed what: the newest records, then, with follow, new ones
+	// as they come. Role: admin.
+	ListAudit(context.Context, *connect.Request[v1.ListAuditRequest]) (*connect.ServerStreamForClient[v1.ListAuditResponse], error)
 }
 
 // NewControlServiceClient constructs a client for the orla.v1.ControlService service. By default,
@@ -320,6 +326,12 @@ func NewControlServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			connect.WithSchema(controlServiceMethods.ByName("SetSplit")),
 			connect.WithClientOptions(opts...),
 		),
+		listAudit: connect.NewClient[v1.ListAuditRequest, v1.ListAuditResponse](
+			httpClient,
+			baseURL+ControlServiceListAuditProcedure,
+			connect.WithSchema(controlServiceMethods.ByName("ListAudit")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -349,6 +361,7 @@ type controlServiceClient struct {
 	deleteValue      *connect.Client[v1.DeleteValueRequest, v1.DeleteValueResponse]
 	listValues       *connect.Client[v1.ListValuesRequest, v1.ListValuesResponse]
 	setSplit         *connect.Client[v1.SetSplitRequest, v1.SetSplitResponse]
+	listAudit        *connect.Client[v1.ListAuditRequest, v1.ListAuditResponse]
 }
 
 // GetNode calls orla.v1.ControlService.GetNode.
@@ -471,6 +484,11 @@ func (c *controlServiceClient) SetSplit(ctx context.Context, req *connect.Reques
 	return c.setSplit.CallUnary(ctx, req)
 }
 
+// ListAudit calls orla.v1.ControlService.ListAudit.
+func (c *controlServiceClient) ListAudit(ctx context.Context, req *connect.Request[v1.ListAuditRequest]) (*connect.ServerStreamForClient[v1.ListAuditResponse], error) {
+	return c.listAudit.CallServerStream(ctx, req)
+}
+
 // ControlServiceHandler is an implementation of the orla.v1.ControlService service.
 type ControlServiceHandler interface {
 	// GetNode describes the node that answers. Role: viewer.
@@ -499,8 +517,8 @@ type ControlServiceHandler interface {
 	// ExplainRoute tells which route a request takes, and why not the others.
 	// Role: viewer.
 	ExplainRoute(context.Context, *connect.Request[v1.ExplainRouteRequest]) (*connect.Response[v1.ExplainRouteResponse], error)
-	// TailLogs streams an app's log: recent records, then, with follow, new ones
-	// as they come. Role: viewer.
+	// TailLogs streams an app's log of all nodes: recent records, then, with follow,
+	// new ones as they come. Role: viewer.
 	TailLogs(context.Context, *connect.Request[v1.TailLogsRequest], *connect.ServerStream[v1.TailLogsResponse]) error
 	// CreateToken returns a new token's secret, once. Role: admin.
 	CreateToken(context.Context, *connect.Request[v1.CreateTokenRequest]) (*connect.Response[v1.CreateTokenResponse], error)
@@ -534,6 +552,9 @@ type ControlServiceHandler interface {
 	// SetSplit divides an app's clients among some of its releases, or gives all of
 	// them to one, which ends the split. Role: deployer of that app.
 	SetSplit(context.Context, *connect.Request[v1.SetSplitRequest]) (*connect.Response[v1.SetSplitResponse], error)
+	// ListAudit streams who changed what: the newest records, then, with follow, new ones
+	// as they come. Role: admin.
+	ListAudit(context.Context, *connect.Request[v1.ListAuditRequest], *connect.ServerStream[v1.ListAuditResponse]) error
 }
 
 // NewControlServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -687,6 +708,12 @@ func NewControlServiceHandler(svc ControlServiceHandler, opts ...connect.Handler
 		connect.WithSchema(controlServiceMethods.ByName("SetSplit")),
 		connect.WithHandlerOptions(opts...),
 	)
+	controlServiceListAuditHandler := connect.NewServerStreamHandler(
+		ControlServiceListAuditProcedure,
+		svc.ListAudit,
+		connect.WithSchema(controlServiceMethods.ByName("ListAudit")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/orla.v1.ControlService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case ControlServiceGetNodeProcedure:
@@ -737,6 +764,8 @@ func NewControlServiceHandler(svc ControlServiceHandler, opts ...connect.Handler
 			controlServiceListValuesHandler.ServeHTTP(w, r)
 		case ControlServiceSetSplitProcedure:
 			controlServiceSetSplitHandler.ServeHTTP(w, r)
+		case ControlServiceListAuditProcedure:
+			controlServiceListAuditHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -840,4 +869,8 @@ func (UnimplementedControlServiceHandler) ListValues(context.Context, *connect.R
 
 func (UnimplementedControlServiceHandler) SetSplit(context.Context, *connect.Request[v1.SetSplitRequest]) (*connect.Response[v1.SetSplitResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("orla.v1.ControlService.SetSplit is not implemented"))
+}
+
+func (UnimplementedControlServiceHandler) ListAudit(context.Context, *connect.Request[v1.ListAuditRequest], *connect.ServerStream[v1.ListAuditResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("orla.v1.ControlService.ListAudit is not implemented"))
 }

@@ -1,0 +1,246 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/orla-edge/orla/cluster"
+	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
+)
+
+const (
+	// ledgerPatience is how long a call waits for its record to be kept in the cluster.
+	ledgerPatience = 2 * time.Second
+	// ledgerRetry is after how long records that could not be kept are tried again.
+	ledgerRetry = time.Second
+	// maxWaiting bounds the records that wait; older ones are in the node's file only.
+	maxWaiting = 1000
+
+	// refusedBurst refusals of a caller are recorded one by one, then one in
+	// refusedEvery; all strangers are one caller.
+	refusedBurst = 20
+	refusedEvery = 10 * time.Second
+	maxCallers   = 1000
+
+	maxLedgerFile = 8 << 20
+	ledgerFiles   = 4 // besides the one that is written
+)
+
+// ledger keeps the audit records: in the cluster, and in a file of the node.
+type ledger struct {
+	stream *cluster.Audit // nil: this node keeps none in the cluster
+	file   string         // empty: none
+	log    *slog.Logger
+
+	mu      sync.Mutex // guards what follows
+	waiting []*orlav1.AuditRecord
+	lost    int // of those that waited
+	refused map[string]*refusals
+	said    bool // the failure of the file has been logged
+
+	filing sync.Mutex // one writer of the file at a time; taken alone
+}
+
+// refusals is how often a caller has been refused of late.
+type refusals struct {
+	left    float64 // that are recorded without a wait, at the time
+	at      time.Time
+	leftOut uint64
+}
+
+// write keeps a record. What the record is about has happened: there is no error.
+func (l *ledger) write(ctx context.Context, r *orlav1.AuditRecord, done bool) {
+	if !done && !l.admit(r, time.Now()) {
+		return
+	}
+	l.toFile(r)
+	if l.stream == nil {
+		return
+	}
+	l.mu.Lock()
+	if len(l.waiting) > 0 { // in order
+		l.waitLocked(r)
+		l.mu.Unlock()
+		return
+	}
+	l.mu.Unlock()
+	if err := l.append(ctx, r); err != nil {
+		l.log.Error("audit record not kept in the cluster, will try again", "action", r.GetAction(), "app", r.GetApp(), "who", r.GetToken(), "error", err)
+		l.mu.Lock()
+		l.waitLocked(r)
+		l.mu.Unlock()
+	}
+}
+
+// admit reports whether a refusal is to be recorded, and notes in the record how many
+// before it were not.
+func (l *ledger) admit(r *orlav1.AuditRecord, now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.refused == nil || len(l.refused) >= maxCallers {
+		l.refused = map[string]*refusals{}
+	}
+	c := l.refused[r.GetTokenId()]
+	if c == nil {
+		c = &refusals{left: refusedBurst, at: now}
+		l.refused[r.GetTokenId()] = c
+	}
+	c.left = min(refusedBurst, c.left+float64(now.Sub(c.at))/float64(refusedEvery))
+	c.at = now
+	if c.left < 1 {
+		c.leftOut++
+		return false
+	}
+	c.left--
+	r.LeftOut, c.leftOut = c.leftOut, 0
+	return true
+}
+
+func (l *ledger) append(ctx context.Context, r *orlav1.AuditRecord) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ledgerPatience)
+	defer cancel()
+	b, err := encode(r)
+	if err != nil {
+		return err
+	}
+	return l.stream.Append(ctx, cluster.AuditRecord{ID: r.GetId(), Topic: auditTopic(r.GetApp()), Data: b})
+}
+
+// auditTopic is what the records of an app are filed under. No app has a longer name.
+func auditTopic(app string) string {
+	const longest = 63
+	if len(app) > longest {
+		return ""
+	}
+	return app
+}
+
+func (l *ledger) waitLocked(r *orlav1.AuditRecord) {
+	if len(l.waiting) >= maxWaiting {
+		l.waiting = l.waiting[1:]
+		if l.lost++; l.lost == 1 {
+			l.log.Error("audit records are in this node's file only from now on", "file", l.file)
+		}
+	}
+	l.waiting = append(l.waiting, r)
+}
+
+// run keeps trying with what waits, until ctx ends.
+func (l *ledger) run(ctx context.Context) {
+	tick := time.NewTicker(ledgerRetry)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			l.retry(ctx)
+		}
+	}
+}
+
+// retry appends what waits, in order, up to the first failure.
+func (l *ledger) retry(ctx context.Context) {
+	for ctx.Err() == nil {
+		l.mu.Lock()
+		var next *orlav1.AuditRecord
+		if len(l.waiting) > 0 {
+			next = l.waiting[0]
+		}
+		l.mu.Unlock()
+		if next == nil {
+			return
+		}
+		err := l.append(ctx, next)
+		if err != nil && !errors.Is(err, cluster.ErrAuditInvalid) {
+			return
+		}
+		l.mu.Lock()
+		if len(l.waiting) > 0 && l.waiting[0] == next {
+			l.waiting = l.waiting[1:]
+		}
+		if len(l.waiting) == 0 {
+			l.log.Info("audit records are kept in the cluster again", "dropped", l.lost)
+			l.lost = 0
+		}
+		l.mu.Unlock()
+	}
+}
+
+// ledgerLine is a record in the file.
+type ledgerLine struct {
+	Time    time.Time `json:"time"`
+	ID      string    `json:"id"`
+	Node    string    `json:"node"`
+	Action  string    `json:"action"`
+	App     string    `json:"app,omitempty"`
+	Target  string    `json:"target,omitempty"`
+	Detail  string    `json:"detail,omitempty"`
+	Token   string    `json:"token,omitempty"`
+	TokenID string    `json:"tokenId,omitempty"`
+	Address string    `json:"address"`
+	Via     string    `json:"via,omitempty"`
+	Outcome string    `json:"outcome"`
+	Error   string    `json:"error,omitempty"`
+	Ms      float64   `json:"ms"`
+	LeftOut uint64    `json:"leftOut,omitempty"`
+}
+
+// toFile appends a record to the node's file.
+func (l *ledger) toFile(r *orlav1.AuditRecord) {
+	if l.file == "" {
+		return
+	}
+	line, err := json.Marshal(ledgerLine{
+		Time: r.GetTime().AsTime(), ID: r.GetId(), Node: r.GetNode(), Action: r.GetAction(), App: r.GetApp(), Target: r.GetTarget(), Detail: r.GetDetail(),
+		Token: r.GetToken(), TokenID: r.GetTokenId(), Address: r.GetAddress(), Via: r.GetVia(), Outcome: r.GetOutcome(), Error: r.GetError(),
+		Ms: r.GetMs(), LeftOut: r.GetLeftOut(),
+	})
+	if err == nil {
+		l.filing.Lock()
+		err = appendRotating(l.file, append(line, '\n'), maxLedgerFile, ledgerFiles)
+		l.filing.Unlock()
+	}
+	l.mu.Lock()
+	said := l.said
+	l.said = err != nil
+	l.mu.Unlock()
+	if err != nil && !said {
+		l.log.Error("audit record not written to this node's file", "error", err)
+	}
+}
+
+// appendRotating appends a line to a file, which becomes file.1 when it has grown past
+// limit; of those, keep are kept. It opens the file anew, so that two processes of a
+// node that is being replaced write one file.
+func appendRotating(file string, line []byte, limit int64, keep int) (err error) {
+	info, err := os.Stat(file)
+	if err == nil && info.Size()+int64(len(line)) > limit {
+		for i := keep; i > 0; i-- {
+			from := file
+			if i > 1 {
+				from = file + "." + strconv.Itoa(i-1)
+			}
+			if err := os.Rename(from, file+"."+strconv.Itoa(i)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("rotate %s: %w", file, err)
+			}
+		}
+	}
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600) //nolint:gosec // a file of ours
+	if err != nil {
+		return fmt.Errorf("open the audit file: %w", err)
+	}
+	_, err = f.Write(line)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("write the audit file: %w", err)
+	}
+	return nil
+}
