@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"net/netip"
 	"net/url"
 	"os"
 	"strings"
@@ -124,10 +125,24 @@ func (n *Node) peerServer() *http.Server {
 	mux := http.NewServeMux()
 	mux.Handle("/blobs/", peer.NewHandler(n.blobs, peer.Limits{}))
 	if n.member.topology.Role() == identity.Hub {
-		mux.Handle(n.control.Handler())
+		path, api := n.control.Handler()
+		mux.Handle(path, n.passedOn(api))
 	}
 	srv := peer.NewServer(mux, n.member.identity.Server(identity.Hub, identity.Edge), n.log)
 	return srv
+}
+
+// passedOn believes what another node says of where the calls come from that it passes
+// on. Strangers do not reach the listener.
+func (n *Node) passedOn(api http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name, _, ok := n.member.identity.Peer(r.TLS)
+		addr, err := netip.ParseAddr(r.Header.Get("X-Forwarded-For"))
+		if ok && err == nil {
+			r = r.WithContext(control.WithOrigin(r.Context(), control.Origin{Address: addr.String(), Via: name}))
+		}
+		api.ServeHTTP(w, r)
+	})
 }
 
 // servePeers serves the other nodes until ctx ends, and then what they are getting
@@ -220,6 +235,7 @@ func (n *Node) api() (string, http.Handler) {
 			if u, err := url.Parse(r.In.Context().Value(hubKey{}).(string)); err == nil { //nolint:forcetypeassert // set below
 				r.SetURL(u)
 			}
+			r.SetXForwarded() // instead of what the caller says of itself
 		},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			n.log.Warn("call not passed on to a hub", "error", err)

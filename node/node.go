@@ -20,6 +20,7 @@ import (
 	"github.com/orla-edge/orla/cluster"
 	"github.com/orla-edge/orla/control"
 	"github.com/orla-edge/orla/dispatch"
+	"github.com/orla-edge/orla/identity"
 	"github.com/orla-edge/orla/modules"
 	"github.com/orla-edge/orla/modules/peer"
 	"github.com/orla-edge/orla/node/handover"
@@ -222,11 +223,15 @@ func (n *Node) openControl(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var audit *cluster.Audit
+	if n.member.topology.Role() == identity.Hub {
+		audit = cluster.NewAudit(n.register)
+	}
 	n.control = control.New(control.Config{
 		Node: n.cfg.Name, Version: n.cfg.Version, URLs: n.urls(ctx), AdminToken: secret,
 		Register: n.register, Blobs: n.blobs, Fetcher: n.fetcher, Peer: n.peerURL(ctx), Phase: n.phaseName, Drain: n.setDrained, Dispatcher: n.dispatch, Compressor: site.NewCompressor(n.blobs),
 		KV: cluster.NewKV(n.register, cluster.KVConfig{}), SecretKey: key, OldSecretKey: old,
-		Tail: n.telemetry.Tail(), Changed: n.hostsChanged, Logger: n.log,
+		Tail: n.telemetry.Tail(), Changed: n.hostsChanged, Logger: n.log, Audit: audit, AuditFile: filepath.Join(n.cfg.Data, "audit.log"),
 	})
 	return writeAdminAddr(n.cfg.Data, n.listeners.adminURL())
 }

@@ -272,6 +272,32 @@ func logOf(r *orlav1.TailLogsResponse) logShape {
 	return l
 }
 
+// auditShape is one change, or the refusal of one.
+type auditShape struct {
+	Time    time.Time `json:"time"`
+	Node    string    `json:"node"`
+	Action  string    `json:"action"`
+	App     string    `json:"app,omitempty"`
+	Target  string    `json:"target,omitempty"`
+	Detail  string    `json:"detail,omitempty"`
+	Token   string    `json:"token,omitempty"`
+	TokenID string    `json:"tokenId,omitempty"`
+	Address string    `json:"address"`
+	Via     string    `json:"via,omitempty"`
+	Outcome string    `json:"outcome"`
+	Error   string    `json:"error,omitempty"`
+	Ms      float64   `json:"ms"`
+	LeftOut uint64    `json:"leftOut,omitempty"` // refusals before this one
+}
+
+func auditOf(r *orlav1.AuditRecord) auditShape {
+	return auditShape{
+		Time: r.GetTime().AsTime(), Node: r.GetNode(), Action: r.GetAction(), App: r.GetApp(), Target: r.GetTarget(), Detail: r.GetDetail(),
+		Token: r.GetToken(), TokenID: r.GetTokenId(), Address: r.GetAddress(), Via: r.GetVia(), Outcome: r.GetOutcome(), Error: r.GetError(),
+		Ms: r.GetMs(), LeftOut: r.GetLeftOut(),
+	}
+}
+
 type tokenShape struct {
 	ID      string    `json:"id"`
 	Name    string    `json:"name"`

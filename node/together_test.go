@@ -1,0 +1,292 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/orla-edge/orla/identity"
+	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
+	"github.com/orla-edge/orla/proto/orla/v1/orlav1connect"
+)
+
+// together is a cluster of nodes in this process: three hubs and an edge.
+type together struct {
+	t     *testing.T
+	nodes map[string]*Node
+	admin string // a token that is good everywhere
+}
+
+// newTogether runs them and waits until they know each other.
+func newTogether(t *testing.T) *together {
+	t.Helper()
+	dir, secret := t.TempDir(), identity.New()
+	write := func(name, text string) string {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	hubSecret, edgeSecret := write("hub", secret.Reveal()), write("edge", secret.Edge().Reveal())
+	c := &together{t: t, nodes: map[string]*Node{}}
+	seed := pairOfPorts(t)
+	ready := make(chan error, 8)
+	for i, name := range []string{"h1", "h2", "h3", "e1"} {
+		cfg := Config{
+			Data: filepath.Join(dir, name), Name: name, TLS: TLSOff, HTTP: "127.0.0.1:0", Admin: "127.0.0.1:0", Output: io.Discard, LogLevel: slog.LevelError,
+			Cluster: Cluster{Name: "lab", Join: []string{seed}, SecretFile: hubSecret, Peer: "127.0.0.1:0"},
+		}
+		switch {
+		case name == "e1":
+			cfg.Cluster.SecretFile = edgeSecret
+		case i == 0:
+			cfg.Cluster.Listen = seed
+		default:
+			cfg.Cluster.Listen = pairOfPorts(t)
+		}
+		cfg.Ready = func([]string) { ready <- nil }
+		c.start(cfg, ready)
+	}
+	for range c.nodes {
+		if err := <-ready; err != nil {
+			t.Fatal(err)
+		}
+	}
+	local := c.as("h1", c.local("h1"))
+	c.until("all nodes know each other and the register takes changes", func() bool {
+		for name, n := range c.nodes {
+			if n.register.Ready() != nil || name == "e1" && len(n.control.Hubs()) < 3 {
+				return false
+			}
+		}
+		res, err := local.ListNodes(t.Context(), connect.NewRequest(&orlav1.ListNodesRequest{}))
+		return err == nil && len(res.Msg.GetNodes()) == len(c.nodes)
+	})
+	c.admin = c.token(local, "boss", orlav1.Role_ROLE_ADMIN).GetSecret()
+	c.until("the admin's token works everywhere", func() bool { return c.works(c.admin) == nil })
+	return c
+}
+
+func (c *together) start(cfg Config, ended chan<- error) {
+	n := newNode(cfg)
+	c.nodes[cfg.Name] = n
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() {
+		err := n.live(ctx)
+		ended <- err
+		done <- err
+	}()
+	c.t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			c.t.Errorf("Run: %v", err)
+		}
+	})
+}
+
+// pairOfPorts returns an address whose port is free, and the next port too.
+func pairOfPorts(t *testing.T) string {
+	t.Helper()
+	for range 100 {
+		a, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := a.Addr().(*net.TCPAddr).Port
+		b, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port+1)))
+		a.Close()
+		if err == nil {
+			b.Close()
+			return a.Addr().String()
+		}
+	}
+	t.Fatal("no free ports")
+	return ""
+}
+
+func (c *together) until(what string, ok func() bool) {
+	c.t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	limit := time.After(40 * time.Second)
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-limit:
+			c.t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+// local returns the token of a node's own admin.
+func (c *together) local(name string) string {
+	b, err := os.ReadFile(filepath.Join(c.nodes[name].cfg.Data, "admin.token"))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return strings.TrimSpace(string(b))
+}
+
+// as returns a client of a node's API. What the client says of its own address nobody
+// shall believe.
+func (c *together) as(node, secret string) orlav1connect.ControlServiceClient {
+	transport := &http.Transport{}
+	c.t.Cleanup(transport.CloseIdleConnections)
+	return orlav1connect.NewControlServiceClient(&http.Client{Transport: liar{secret, transport}}, c.nodes[node].listeners.adminURL())
+}
+
+type liar struct {
+	secret string
+	next   http.RoundTripper
+}
+
+func (l liar) RoundTrip(r *http.Request) (*http.Response, error) {
+	r.Header.Set("Authorization", "Bearer "+l.secret)
+	r.Header.Set("X-Forwarded-For", "6.6.6.6")
+	return l.next.RoundTrip(r)
+}
+
+func (c *together) token(api orlav1connect.ControlServiceClient, name string, role orlav1.Role, apps ...string) *orlav1.CreateTokenResponse {
+	c.t.Helper()
+	res, err := api.CreateToken(c.t.Context(), connect.NewRequest(&orlav1.CreateTokenRequest{Name: name, Role: role, Apps: apps}))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return res.Msg
+}
+
+// works returns why a token is not taken at some node.
+func (c *together) works(secret string) error {
+	for name := range c.nodes {
+		_, err := c.as(name, secret).ListApps(c.t.Context(), connect.NewRequest(&orlav1.ListAppsRequest{}))
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// nowhere returns an error if a token is still taken at some node.
+func (c *together) nowhere(secret string) error {
+	for name := range c.nodes {
+		_, err := c.as(name, secret).ListApps(c.t.Context(), connect.NewRequest(&orlav1.ListAppsRequest{}))
+		if connect.CodeOf(err) != connect.CodeUnauthenticated {
+			return fmt.Errorf("%s: %w", name, errors.Join(errors.New("the token is taken"), err))
+		}
+	}
+	return nil
+}
+
+// push makes a change through a node.
+func (c *together) push(node, secret, name, body string) error {
+	stream, err := c.as(node, secret).Deploy(c.t.Context(), connect.NewRequest(&orlav1.DeployRequest{Manifest: &orlav1.Manifest{
+		Name: name, Kind: orlav1.Kind_KIND_ROUTES, Hosts: []string{name + ".test"},
+		Routes: []*orlav1.Route{{Match: &orlav1.Match{Path: "/*"}, Target: &orlav1.Route_Respond{Respond: &orlav1.Respond{Status: 200, Body: body}}}},
+	}}))
+	if err != nil {
+		return err
+	}
+	defer stream.Close()
+	for stream.Receive() {
+	}
+	return stream.Err()
+}
+
+// TestTogether runs what follows in one cluster.
+func TestTogether(t *testing.T) {
+	c := newTogether(t)
+	t.Run("tokens", c.tokens)
+	t.Run("audit", c.audit)
+}
+
+// tokens are made and revoked at any node, and count at all of them within a second.
+func (c *together) tokens(t *testing.T) {
+	var took []time.Duration
+	within := func(what string, ok func() error) {
+		start := time.Now()
+		var err error
+		for time.Since(start) < time.Second {
+			if err = ok(); err == nil {
+				took = append(took, time.Since(start))
+				return
+			}
+		}
+		t.Errorf("%s: not within a second: %v", what, err)
+	}
+	for _, at := range []string{"h1", "h2", "h3", "e1"} {
+		admin := c.as(at, c.admin)
+		made := c.token(admin, "ci-"+at, orlav1.Role_ROLE_DEPLOYER, "shop")
+		within("a token made at "+at, func() error { return c.works(made.GetSecret()) })
+		for _, through := range []string{"h3", "e1"} {
+			if err := c.push(through, made.GetSecret(), "shop", at+through); err != nil {
+				t.Errorf("a deployer pushes shop through %s: %v", through, err)
+			}
+			if err := c.push(through, made.GetSecret(), "blog", "x"); connect.CodeOf(err) != connect.CodePermissionDenied {
+				t.Errorf("a deployer of shop pushes blog through %s: %v, want permission denied", through, err)
+			}
+			_, err := c.as(through, made.GetSecret()).ListTokens(t.Context(), connect.NewRequest(&orlav1.ListTokensRequest{}))
+			if connect.CodeOf(err) != connect.CodePermissionDenied {
+				t.Errorf("a deployer lists tokens through %s: %v, want permission denied", through, err)
+			}
+		}
+		if _, err := admin.RevokeToken(t.Context(), connect.NewRequest(&orlav1.RevokeTokenRequest{Id: made.GetToken().GetId()})); err != nil {
+			t.Fatal(err)
+		}
+		within("the revocation at "+at, func() error { return c.nowhere(made.GetSecret()) })
+	}
+	t.Logf("until a token, or its revocation, counts everywhere: %v", took)
+}
+
+// audit tells, at every node, what was changed through any of them, and from where.
+func (c *together) audit(t *testing.T) {
+	if err := c.push("e1", c.admin, "audited", "one"); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.push("h2", c.admin, "audited", "two"); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.push("e1", "orla_guess", "audited", "three"); connect.CodeOf(err) != connect.CodeUnauthenticated {
+		t.Fatalf("a stranger's push: %v", err)
+	}
+	for _, at := range []string{"h1", "h2", "h3", "e1"} {
+		stream, err := c.as(at, c.admin).ListAudit(t.Context(), connect.NewRequest(&orlav1.ListAuditRequest{}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for stream.Receive() {
+			r := stream.Msg().GetRecord()
+			if r.GetApp() == "audited" || r.GetOutcome() == "unauthenticated" {
+				hub := "a hub"
+				if !strings.HasPrefix(r.GetNode(), "h") {
+					hub = r.GetNode()
+				}
+				detail, _, _ := strings.Cut(r.GetDetail(), " at ")
+				got = append(got, strings.Join([]string{r.GetToken(), r.GetAddress(), r.GetVia(), hub, r.GetApp(), detail, r.GetOutcome()}, " "))
+			}
+		}
+		want := []string{
+			"boss 127.0.0.1 e1 a hub audited release 1 ok",
+			"boss 127.0.0.1  a hub audited release 2 ok",
+			" 127.0.0.1 e1 a hub   unauthenticated",
+		}
+		if err := stream.Err(); err != nil || strings.Join(got, "\n") != strings.Join(want, "\n") {
+			t.Errorf("the audit log at %s (%v):\n%s\nwant\n%s", at, err, strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+		stream.Close()
+	}
+}
