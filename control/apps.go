@@ -30,10 +30,10 @@ func (s *Service) ListApps(_ context.Context, req *connect.Request[orlav1.ListAp
 }
 
 // GetApp implements the API.
-func (s *Service) GetApp(_ context.Context, req *connect.Request[orlav1.GetAppRequest]) (*connect.Response[orlav1.GetAppResponse], error) {
-	head, revision := s.catalog.head(req.Msg.GetName())
-	if head == nil {
-		return nil, s.noSuch(req.Msg.GetName(), orlav1.Kind_KIND_UNSPECIFIED)
+func (s *Service) GetApp(ctx context.Context, req *connect.Request[orlav1.GetAppRequest]) (*connect.Response[orlav1.GetAppResponse], error) {
+	head, revision, err := s.shown(ctx, req.Msg)
+	if err != nil {
+		return nil, callError(err)
 	}
 	rel := liveRelease(head)
 	if n := req.Msg.GetRelease(); n != 0 {
@@ -41,6 +41,11 @@ func (s *Service) GetApp(_ context.Context, req *connect.Request[orlav1.GetAppRe
 	}
 	if rel == nil {
 		return nil, noSuchRelease(head, req.Msg.GetRelease())
+	}
+	if req.Msg.GetConsistent() { // ahead of what this node has taken over
+		if err := s.fetchManifest(ctx, rel); err != nil {
+			return nil, callError(err)
+		}
 	}
 	_, m, err := s.stored(rel)
 	if err != nil {
@@ -50,6 +55,21 @@ func (s *Service) GetApp(_ context.Context, req *connect.Request[orlav1.GetAppRe
 		App:      &orlav1.App{Head: head, Hosts: m.GetHosts(), Summary: release.Summary(m), Revision: revision},
 		Manifest: m, Node: s.cfg.Node, Functions: s.functions(head.GetName(), rel.GetNumber()),
 	}), nil
+}
+
+// shown returns the head that a call asks to see.
+func (s *Service) shown(ctx context.Context, req *orlav1.GetAppRequest) (*orlav1.Head, uint64, error) {
+	head, revision := s.catalog.head(req.GetName())
+	if req.GetConsistent() {
+		var err error
+		if head, revision, err = s.latest(ctx, req.GetName()); err != nil {
+			return nil, 0, err
+		}
+	}
+	if head == nil {
+		return nil, 0, s.noSuch(req.GetName(), orlav1.Kind_KIND_UNSPECIFIED)
+	}
+	return head, revision, nil
 }
 
 // stored reads the manifest of a release in a head's history.
@@ -136,8 +156,16 @@ func (s *Service) Rollback(ctx context.Context, req *connect.Request[orlav1.Roll
 		return nil, err
 	}
 	target, err := rollbackTarget(head, req.Msg.GetRelease())
-	if err != nil {
-		return nil, err
+	if err != nil { // perhaps what was read is old
+		if head, revision, err = s.latest(ctx, name); err != nil {
+			return nil, callError(err)
+		}
+		if head == nil {
+			return nil, s.noSuch(name, req.Msg.GetKind())
+		}
+		if target, err = rollbackTarget(head, req.Msg.GetRelease()); err != nil {
+			return nil, err
+		}
 	}
 	live, err := s.live(head)
 	if err != nil {

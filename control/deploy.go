@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/orla-edge/orla/cluster"
 	"github.com/orla-edge/orla/dispatch"
 	"github.com/orla-edge/orla/modules"
 	"github.com/orla-edge/orla/modules/peer"
@@ -189,6 +190,7 @@ func (d *deploy) run() error {
 	}
 	d.progress("activate", 0, 1, "")
 	ended := lead(mv.head, number, nil)
+	mv.fresh = true
 	mv.head.Releases = append(mv.head.Releases, &orlav1.Release{
 		Number: number, Digest: digest.String(), Created: created, Who: caller(d.ctx).name, Message: d.req.GetMessage(),
 	})
@@ -252,8 +254,14 @@ func (d *deploy) plan(m *orlav1.Manifest) (move, error) {
 	if head != nil && head.GetKind() != m.GetKind() {
 		return move{}, release.Problems{{Field: "name", Message: fmt.Sprintf("%q is already the name of %s; choose another", m.GetName(), kindName(head.GetKind()))}}
 	}
-	if want := d.req.ExpectLive; want != nil && head.GetLive() != *want {
-		return move{}, connect.NewError(connect.CodeAborted, fmt.Errorf("release %d of %q is live, not %d; look at `orla releases %s` and try again", head.GetLive(), m.GetName(), *want, m.GetName()))
+	expected := func() bool { return d.req.ExpectLive == nil || head.GetLive() == d.req.GetExpectLive() }
+	if !expected() { // perhaps what was read is old
+		if head, revision, err = d.s.latest(d.ctx, m.GetName()); err != nil {
+			return move{}, err
+		}
+	}
+	if !expected() {
+		return move{}, connect.NewError(connect.CodeAborted, fmt.Errorf("release %d of %q is live, not %d; look at `orla releases %s` and try again", head.GetLive(), m.GetName(), d.req.GetExpectLive(), m.GetName()))
 	}
 	if head == nil {
 		head = &orlav1.Head{Name: m.GetName(), Kind: m.GetKind()}
@@ -323,7 +331,15 @@ func (d *deploy) store(encoded []byte, m *orlav1.Manifest, digest modules.Digest
 	return nil
 }
 
+// unchanged says that the release is live already, if it is: what was read may be old.
 func (d *deploy) unchanged(mv move, live *orlav1.Release) error {
+	_, revision, err := d.s.latest(d.ctx, mv.head.GetName())
+	if err != nil {
+		return err
+	}
+	if revision != mv.revision {
+		return d.s.conflict(d.ctx, mv.head.GetName(), cluster.ErrConflict)
+	}
 	return d.send(&orlav1.DeployResponse{Event: &orlav1.DeployResponse_Live{Live: &orlav1.Live{
 		Node: d.s.cfg.Node, Name: mv.head.GetName(), Release: live.GetNumber(), Digest: live.GetDigest(),
 		Revision: mv.revision, TotalMs: milliseconds(time.Since(d.started)), Unchanged: true,

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/orla-edge/orla/cluster"
@@ -28,6 +29,7 @@ const maxHistory = 100
 type move struct {
 	head     *orlav1.Head // as it shall become
 	revision uint64       // of the head's key, as it was read; 0 if it is new
+	fresh    bool         // the live release is new with this move
 	manifest *orlav1.Manifest
 	digest   modules.Digest
 	before   []string // hosts that the live release owns
@@ -55,7 +57,16 @@ func (s *Service) get(ctx context.Context, key string) (cluster.Entry, error) {
 // current reads a head from the register. A head that does not exist is nil, at
 // revision 0.
 func (s *Service) current(ctx context.Context, name string) (*orlav1.Head, uint64, error) {
-	e, err := s.get(ctx, headKey(name))
+	return headOf(s.get(ctx, headKey(name)))
+}
+
+// latest is current for those who do not go on to change the head: a change finds out
+// that what it has read is old, see [cluster.Cluster.Latest].
+func (s *Service) latest(ctx context.Context, name string) (*orlav1.Head, uint64, error) {
+	return headOf(s.cfg.Register.Latest(ctx, headKey(name)))
+}
+
+func headOf(e cluster.Entry, err error) (*orlav1.Head, uint64, error) {
 	if errors.Is(err, cluster.ErrNotFound) {
 		return nil, 0, nil
 	}
@@ -185,7 +196,7 @@ func (s *Service) commit(ctx context.Context, mv move, built *dispatch.Release) 
 	}
 	defer revert()
 	moved := time.Now()
-	revision, err := s.move(ctx, append(changes, cluster.Change{Key: headKey(name), Value: value, Expect: mv.revision}))
+	revision, err := s.move(ctx, mv, append(changes, cluster.Change{Key: headKey(name), Value: value, Expect: mv.revision}))
 	if err != nil {
 		r.unstage()
 		if errors.Is(err, cluster.ErrConflict) {
@@ -234,7 +245,7 @@ const (
 
 // move commits changes, of which the last is a head's. If the register does not answer,
 // it looks whether they were made, and makes them if not: a new leader may be on its way.
-func (s *Service) move(ctx context.Context, changes []cluster.Change) (uint64, error) {
+func (s *Service) move(ctx context.Context, mv move, changes []cluster.Change) (uint64, error) {
 	revision, err := s.cfg.Register.Commit(ctx, changes...)
 	if !errors.Is(err, cluster.ErrUncertain) && (s.cfg.Register.Alone() || !errors.Is(err, cluster.ErrUnavailable)) {
 		return revision, err
@@ -255,7 +266,7 @@ func (s *Service) move(ctx context.Context, changes []cluster.Change) (uint64, e
 				return revision, nil
 			}
 		case readErr == nil:
-			return 0, cluster.ErrConflict
+			return overtaken(mv, e, err)
 		}
 		select {
 		case <-ctx.Done():
@@ -263,6 +274,28 @@ func (s *Service) move(ctx context.Context, changes []cluster.Change) (uint64, e
 		case <-time.After(settleEvery):
 		}
 	}
+}
+
+// overtaken tells what has become of a move that got no answer, given the head as
+// another move has left it since: that of a new release is in the head's history if it
+// was made. Of others nobody can tell; then it returns uncertain.
+func overtaken(mv move, now cluster.Entry, uncertain error) (uint64, error) {
+	if !mv.fresh {
+		return 0, uncertain
+	}
+	head, err := decode[orlav1.Head](now.Value)
+	if err != nil {
+		return 0, errors.Join(uncertain, err)
+	}
+	ours := liveRelease(mv.head)
+	theirs := findRelease(head, ours.GetNumber())
+	if proto.Equal(ours, theirs) {
+		return now.Revision, nil
+	}
+	if theirs == nil { // the head was removed and made again, or has a hundred newer ones
+		return 0, uncertain
+	}
+	return 0, cluster.ErrConflict
 }
 
 // conflict is the error of the one who came second: it names who came first.

@@ -52,6 +52,18 @@ func (s *Service) obtain(ctx context.Context, head *orlav1.Head) error {
 	return nil
 }
 
+// fetchManifest fetches the manifest of a release if the node does not have it.
+func (s *Service) fetchManifest(ctx context.Context, rel *orlav1.Release) error {
+	digest, err := modules.ParseDigest(rel.GetDigest())
+	if err == nil {
+		_, err = s.cfg.Fetcher.Read(ctx, digest, maxMessageBytes)
+	}
+	if err != nil {
+		return fmt.Errorf("fetch the manifest: %w", err)
+	}
+	return nil
+}
+
 // obtainRelease fetches what the node lacks of one release, given its manifest's digest.
 func (s *Service) obtainRelease(ctx context.Context, digest modules.Digest) error {
 	if _, err := s.cfg.Fetcher.Read(ctx, digest, maxMessageBytes); err != nil {

@@ -398,7 +398,7 @@ func (s *Service) redeploy(ctx context.Context, mv move, message string) (*orlav
 		Number: number, Digest: digest.String(), Created: created, Who: caller(ctx).name, Message: message,
 	})
 	stamp(ctx, head)
-	mv.digest = digest
+	mv.digest, mv.fresh = digest, true
 	live, err := s.commit(ctx, mv, built)
 	if err != nil {
 		return nil, err

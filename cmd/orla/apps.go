@@ -162,7 +162,15 @@ func (c *console) history(cmd *cobra.Command) *cobra.Command {
 	n := c.nodeFlags(cmd)
 	cmd.ValidArgsFunction = n.completeNames
 	return ask(n, cmd, func(ctx context.Context, api orlav1connect.ControlServiceClient, args []string) ([]releaseShape, error) {
-		res, err := api.GetApp(ctx, connect.NewRequest(&orlav1.GetAppRequest{Name: args[0]}))
+		res, err := api.GetApp(ctx, connect.NewRequest(&orlav1.GetAppRequest{Name: args[0], Consistent: true}))
+		if connect.CodeOf(err) == connect.CodeUnavailable { // an edge, or the hubs are away
+			known, knownErr := api.GetApp(ctx, connect.NewRequest(&orlav1.GetAppRequest{Name: args[0]}))
+			if knownErr != nil {
+				return nil, err
+			}
+			c.tell("as this node knows it, for what is latest cannot be had: %v\n", err)
+			res, err = known, nil
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -1602,7 +1602,10 @@ type GetAppRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Zero means the live one.
-	Release       uint64 `protobuf:"varint,2,opt,name=release,proto3" json:"release,omitempty"`
+	Release uint64 `protobuf:"varint,2,opt,name=release,proto3" json:"release,omitempty"`
+	// Answer with what is latest in the cluster, not with what this node knows: it takes a
+	// majority of the hubs, and a write.
+	Consistent    bool `protobuf:"varint,3,opt,name=consistent,proto3" json:"consistent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1649,6 +1652,13 @@ func (x *GetAppRequest) GetRelease() uint64 {
 		return x.Release
 	}
 	return 0
+}
+
+func (x *GetAppRequest) GetConsistent() bool {
+	if x != nil {
+		return x.Consistent
+	}
+	return false
 }
 
 type GetAppResponse struct {
@@ -4179,10 +4189,13 @@ const file_orla_v1_control_proto_rawDesc = "" +
 	"\x04head\x18\x01 \x01(\v2\r.orla.v1.HeadR\x04head\x12\x14\n" +
 	"\x05hosts\x18\x02 \x03(\tR\x05hosts\x12*\n" +
 	"\asummary\x18\x03 \x01(\v2\x10.orla.v1.SummaryR\asummary\x12\x1a\n" +
-	"\brevision\x18\x04 \x01(\x04R\brevision\"=\n" +
+	"\brevision\x18\x04 \x01(\x04R\brevision\"]\n" +
 	"\rGetAppRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
-	"\arelease\x18\x02 \x01(\x04R\arelease\"\xa9\x01\n" +
+	"\arelease\x18\x02 \x01(\x04R\arelease\x12\x1e\n" +
+	"\n" +
+	"consistent\x18\x03 \x01(\bR\n" +
+	"consistent\"\xa9\x01\n" +
 	"\x0eGetAppResponse\x12\x1e\n" +
 	"\x03app\x18\x01 \x01(\v2\f.orla.v1.AppR\x03app\x12-\n" +
 	"\bmanifest\x18\x02 \x01(\v2\x11.orla.v1.ManifestR\bmanifest\x12\x12\n" +
