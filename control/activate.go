@@ -139,6 +139,7 @@ func (s *Service) ready(ctx context.Context, head *orlav1.Head, p dispatch.Part)
 		return r, nil
 	}
 	if r := s.staged.take(head.GetName(), p.Number, p.Digest); r != nil {
+		s.stagings.forget(r)
 		return r, nil
 	}
 	return s.own(ctx, head, p)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/orla-edge/orla/cluster"
 	"github.com/orla-edge/orla/dispatch"
+	"github.com/orla-edge/orla/identity"
 	"github.com/orla-edge/orla/modules"
 	"github.com/orla-edge/orla/modules/peer"
 	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
@@ -35,12 +36,24 @@ type plane struct {
 	s     *Service
 	url   string
 	blobs *modules.Dir
+	first chan struct{} // closed when the first state has been applied
+	leave func()        // ends its part in the cluster; it goes on following the register
 }
 
 func newPlane(t *testing.T) *plane {
 	t.Helper()
+	p := newPlaneOf(t, "n1", cluster.Topology{})
+	<-p.first
+	return p
+}
+
+// newPlaneOf is a plane with its place in a cluster. Its content is served to the others
+// if the topology has a secret.
+func newPlaneOf(t *testing.T, node string, topology cluster.Topology) *plane {
+	t.Helper()
 	dir := t.TempDir()
-	register, err := cluster.New(cluster.Config{Dir: dir, Node: "n1"})
+	var s *Service
+	register, err := cluster.New(cluster.Config{Dir: dir, Node: node, Topology: topology, Beat: func() []byte { return s.Beat() }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,46 +69,69 @@ func newPlane(t *testing.T) *plane {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var s *Service
 	d := dispatch.New(dispatch.Config{
-		Node: "n1", Blobs: blobs, Engine: engine,
+		Node: node, Blobs: blobs, Engine: engine,
 		Grants: func(ctx context.Context, app string, f *orlav1.Function) (runtime.Grants, error) {
 			return s.Grants(ctx, app, f)
 		},
 	})
+	fetch := peer.Config{Blobs: blobs, Peers: func() []string { return s.Peers() }}
+	var peers *httptest.Server
+	var at string
+	if !topology.Secret.IsZero() {
+		id, err := topology.Secret.Node(node, topology.Role())
+		if err != nil {
+			t.Fatal(err)
+		}
+		peers = httptest.NewUnstartedServer(peer.NewHandler(blobs, peer.Limits{}))
+		peers.TLS = id.Server(identity.Hub, identity.Edge)
+		peers.StartTLS()
+		at, fetch.Client = peers.URL, peer.NewClient(id.Client(identity.Edge), 4)
+	}
 	s = New(Config{
 		KV: cluster.NewKV(register, cluster.KVConfig{}), SecretKey: key,
 
-		Node: "n1", Version: "test", URLs: []string{"http://localhost:8080"}, AdminToken: adminSecret, Register: register,
+		Node: node, Version: "test", URLs: []string{"http://localhost:8080"}, AdminToken: adminSecret, Register: register, Peer: at,
 		Audit: cluster.NewAudit(register), AuditFile: dir + "/audit.log",
-		Blobs: blobs, Fetcher: peer.New(peer.Config{Blobs: blobs}), Dispatcher: d, Compressor: site.NewCompressor(blobs), Tail: telemetry.NewTail(telemetry.TailConfig{}), Logger: discard(),
+		Blobs: blobs, Fetcher: peer.New(fetch), Dispatcher: d, Compressor: site.NewCompressor(blobs), Tail: telemetry.NewTail(telemetry.TailConfig{}), Logger: discard(),
 	})
 	ctx, stop := context.WithCancel(context.Background())
-	first := make(chan struct{})
+	taking, leave := context.WithCancel(ctx)
+	p := &plane{t: t, s: s, blobs: blobs, first: make(chan struct{}), leave: leave}
 	var once sync.Once
+	var running sync.WaitGroup
 	done := make(chan error, 1)
 	go func() {
 		done <- register.Run(ctx, func(ctx context.Context, u cluster.Update) error {
-			defer once.Do(func() { close(first) })
+			defer once.Do(func() { close(p.first) })
 			return s.Apply(ctx, u)
 		})
 	}()
-	<-first
+	if !topology.Secret.IsZero() {
+		running.Go(func() { _ = s.Run(taking) })
+	}
 	mux := http.NewServeMux()
 	mux.Handle(s.Handler())
 	server := httptest.NewServer(mux)
+	p.url = server.URL
 	t.Cleanup(func() {
 		server.Close()
+		leave()
+		running.Wait()
 		stop()
 		if err := errors.Join(<-done, register.Close()); err != nil {
 			t.Errorf("register: %v", err)
+		}
+		if peers != nil {
+			fetch.Client.CloseIdleConnections()
+			peers.Close()
 		}
 		d.Close()
 		if err := errors.Join(engine.Close(context.Background()), blobs.Close()); err != nil {
 			t.Error(err)
 		}
 	})
-	return &plane{t: t, s: s, url: server.URL, blobs: blobs}
+	return p
 }
 
 // as returns a client that shows a token; an empty one shows none.
@@ -156,9 +192,21 @@ func answering(name, host, body string) *orlav1.Manifest {
 
 // get asks the data plane.
 func (p *plane) get(url string) string {
-	w := httptest.NewRecorder()
-	p.s.cfg.Dispatcher.ServeHTTP(w, httptest.NewRequest(http.MethodGet, url, nil))
+	w := noted{httptest.NewRecorder(), &telemetry.Request{}}
+	r := httptest.NewRequest(http.MethodGet, url, nil)
+	p.s.cfg.Dispatcher.ServeHTTP(w, r.WithContext(telemetry.WithRequest(r.Context(), w.info)))
 	return strings.TrimSpace(w.Body.String())
+}
+
+// noted notes the status, as the server does.
+type noted struct {
+	*httptest.ResponseRecorder
+	info *telemetry.Request
+}
+
+func (w noted) WriteHeader(status int) {
+	w.info.Status = status
+	w.ResponseRecorder.WriteHeader(status)
 }
 
 // refused checks an error's code and that its text names what it should.

@@ -165,6 +165,10 @@ func (r *rollout) applyLocked(ap *orlav1.Applied) {
 	if n == nil || ap.GetRevision() < r.revision || n.GetState() == orlav1.NodeState_NODE_STATE_LIVE {
 		return
 	}
+	refused := slices.ContainsFunc(ap.GetRefusals(), func(refusal *orlav1.Refusal) bool { return refusal.GetName() == r.head.GetName() })
+	if refused && n.GetState() == orlav1.NodeState_NODE_STATE_LOST {
+		return // it is back, and has yet to fetch what it was not there for
+	}
 	n.Ms, n.Revision, n.State, n.Reason, n.Step = milliseconds(time.Since(r.since)), ap.GetRevision(), orlav1.NodeState_NODE_STATE_LIVE, "", ""
 	for _, refusal := range ap.GetRefusals() {
 		if refusal.GetName() == r.head.GetName() {

@@ -38,6 +38,19 @@ type stagings struct {
 	slots chan struct{}
 }
 
+// forget drops the question that a release was got ready for, which has gone live.
+func (s *stagings) forget(r *dispatch.Release) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, job := range s.byID {
+		if job.r == r {
+			job.r = nil
+			delete(s.byID, id)
+			job.cancel()
+		}
+	}
+}
+
 // onStage gets a release ready in a goroutine of its own, and tells the hubs.
 func (s *Service) onStage(ctx context.Context, msg cluster.Message) {
 	st, err := decode[orlav1.Stage](msg.Data)
