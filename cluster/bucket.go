@@ -26,7 +26,9 @@ type bucketID int64
 
 const (
 	metaBucket = "orla.bucket"
-	epochBits  = 16
+	// metaUnfinished is in a bucket that somebody is filling: nobody else uses it.
+	metaUnfinished = "orla.unfinished"
+	epochBits      = 16
 )
 
 func newBucketID(now time.Time) bucketID { return bucketID(now.UnixNano() &^ (1<<epochBits - 1)) }
@@ -47,6 +49,9 @@ func idOf(info *jetstream.StreamInfo) bucketID {
 // errGone: there is no bucket.
 var errGone = errors.New("the bucket is gone")
 
+// errUnfinished: the bucket is not whole yet.
+var errUnfinished = errors.New("the register is being made anew; if whoever did that was interrupted, do it again: see `orla cluster rescue --help`")
+
 func (r *register) jetStream() (jetstream.JetStream, error) {
 	return jetstream.NewWithAPIPrefix(r.nc, r.api[:len(r.api)-1])
 }
@@ -56,6 +61,9 @@ func (r *register) info(ctx context.Context) (bucketInfo, error) {
 	info, err := r.stream(ctx)
 	if err != nil {
 		return bucketInfo{}, err
+	}
+	if info.Config.Metadata[metaUnfinished] != "" {
+		return bucketInfo{}, errUnfinished
 	}
 	return bucketInfo{ID: idOf(info), LastSeq: info.State.LastSeq, Msgs: info.State.Msgs}, nil
 }

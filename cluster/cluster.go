@@ -62,6 +62,7 @@ type Cluster struct {
 	status  atomic.Pointer[status]
 
 	synced model
+	link   atomic.Pointer[link] // of the present session; nil: none
 	bus    bus
 	pulse  pulse
 

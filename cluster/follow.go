@@ -219,7 +219,11 @@ func (s *session) checkOthers(ctx context.Context) error {
 		return fmt.Errorf("%w for %v", errSilent, age.Round(time.Second))
 	}
 	if age > silent {
-		s.c.status.Store(&status{reg: s.reg, err: fmt.Errorf("%w for %v: the node serves its last good state", errSilent, age.Round(time.Second))})
+		hint := ""
+		if s.c.kind == hub {
+			hint = "; a majority of the hubs must be up: if they are lost for good, see `orla cluster rescue --help`"
+		}
+		s.c.status.Store(&status{reg: s.reg, err: fmt.Errorf("%w for %v: the node serves its last good state%s", errSilent, age.Round(time.Second), hint)})
 	}
 	// All nodes notice at the same time, mostly an election: they do not ask together.
 	if now := time.Now(); now.Before(s.askNext) {

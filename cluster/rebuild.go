@@ -102,21 +102,7 @@ func (s *session) adopt(ctx context.Context, info bucketInfo) error {
 
 // seed writes the entries into the empty bucket.
 func (s *session) seed(ctx context.Context, entries []Entry) error {
-	for len(entries) > 0 {
-		var changes []Change
-		size := 0
-		for _, e := range entries[:min(rebuildChanges, len(entries))] {
-			changes = append(changes, Change{Key: e.Key, Value: e.Value})
-			if size += len(e.Value); size >= rebuildBytes {
-				break
-			}
-		}
-		if err := s.publish(ctx, changes); err != nil {
-			return err
-		}
-		entries = entries[len(changes):]
-	}
-	return nil
+	return inBatches(entries, func(changes []Change) error { return s.publish(ctx, changes) })
 }
 
 func (s *session) publish(ctx context.Context, changes []Change) error {

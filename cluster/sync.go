@@ -90,6 +90,8 @@ func (c *Cluster) session(ctx context.Context, stable func()) error {
 	s.link, s.reg.nc = l, l.nc
 	c.attachBus(l.nc)
 	defer c.attachBus(nil)
+	c.link.Store(l)
+	defer c.link.Store(nil)
 	sub, err := l.nc.ChanSubscribe(republished+">", s.msgs)
 	if err != nil {
 		return fmt.Errorf("subscribe to the register: %w", err)
