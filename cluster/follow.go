@@ -234,6 +234,9 @@ func (s *session) checkOthers(ctx context.Context) error {
 		return err
 	}
 	info, err := s.ask(ctx)
+	if errors.Is(err, errUnfinished) {
+		return err
+	}
 	if err != nil && !errors.Is(err, errGone) {
 		return nil // no leader: the heartbeat tells
 	}

@@ -145,7 +145,7 @@ func roll(ctx context.Context, nc *nats.Conn, want int) (map[string]bool, error)
 	for len(here) < want {
 		m, err := sub.NextMsgWithContext(ctx)
 		if err != nil {
-			return here, nil //nolint:nilerr // nobody else answers
+			return here, nil // nobody else answers
 		}
 		var w witness
 		if json.Unmarshal(m.Data, &w) == nil && w.Node != "" {

@@ -123,11 +123,12 @@ func TestRescueInterrupted(t *testing.T) {
 	l.everywhere("head.app7", "vhead.app7")
 	js := l.hubs[0].jetStream()
 	must(t, js.DeleteStream(t.Context(), streamName))
+	until(t, "the loss is known", func() bool { return l.hubs[0].Lost() != "" && l.hubs[1].Lost() != "" && l.hubs[2].Lost() != "" })
 	cfg := bucketConfig(l.hubs[0].synced.pos.bucket.next(), last+100, 3)
 	cfg.Metadata[metaUnfinished] = "1"
 	_, err := js.CreateStream(t.Context(), cfg)
 	must(t, err)
-	until(t, "the loss is known", func() bool { return l.hubs[2].Lost() != "" })
+	until(t, "the half is known", func() bool { return strings.Contains(l.hubs[2].Lost(), "being made anew") })
 	for _, n := range l.hubs {
 		if got := n.values(); !maps.Equal(got, want) {
 			t.Errorf("%s serves %v, want %v", n.cfg.Node, got, want)

@@ -199,6 +199,7 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	wg.Go(func() { s.catchUp(ctx) })
 	wg.Go(func() { s.ledger.run(ctx) })
+	wg.Go(func() { s.backups(ctx) })
 	if s.cfg.Register.Alone() {
 		<-ctx.Done()
 		return nil

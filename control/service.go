@@ -64,6 +64,8 @@ type Config struct {
 	// Changed is called after the hosts that are served may have changed, see
 	// [Service.Hosts]; it returns soon. Nil means that nobody wants to know.
 	Changed func()
+	// Backups is where the register is exported to now and then; empty: nowhere.
+	Backups string
 	Logger  *slog.Logger
 }
 

@@ -230,7 +230,7 @@ func (n *Node) openControl(ctx context.Context) error {
 	n.control = control.New(control.Config{
 		Node: n.cfg.Name, Version: n.cfg.Version, URLs: n.urls(ctx), AdminToken: secret,
 		Register: n.register, Blobs: n.blobs, Fetcher: n.fetcher, Peer: n.peerURL(ctx), Phase: n.phaseName, Drain: n.setDrained, Dispatcher: n.dispatch, Compressor: site.NewCompressor(n.blobs),
-		KV: cluster.NewKV(n.register, cluster.KVConfig{}), SecretKey: key, OldSecretKey: old,
+		KV: cluster.NewKV(n.register, cluster.KVConfig{}), Backups: filepath.Join(n.cfg.Data, "backup"), SecretKey: key, OldSecretKey: old,
 		Tail: n.telemetry.Tail(), Changed: n.hostsChanged, Logger: n.log, Audit: audit, AuditFile: filepath.Join(n.cfg.Data, "audit.log"),
 	})
 	return writeAdminAddr(n.cfg.Data, n.listeners.adminURL())

@@ -9,11 +9,12 @@ import (
 func clusterCommand(c *console) *cobra.Command {
 	return group(&cobra.Command{
 		Use:   "cluster",
-		Short: "Make a cluster's secret, grow into one",
+		Short: "Make a cluster's secret; grow, save and rescue a cluster",
 		Long: `A cluster is one, three or five hubs, which keep the register together, and any
 number of edges, which dial out to them. All of them are orla serve.`,
 		Example: "  (umask 077; orla cluster secret > cluster.secret)",
-	}, clusterSecretCommand(c), clusterGrowCommand(c))
+	}, clusterSecretCommand(c), clusterGrowCommand(c),
+		clusterExportCommand(c), clusterImportCommand(c), clusterRescueCommand(c))
 }
 
 func clusterSecretCommand(c *console) *cobra.Command {

@@ -4084,7 +4084,7 @@ var File_orla_v1_control_proto protoreflect.FileDescriptor
 
 const file_orla_v1_control_proto_rawDesc = "" +
 	"\n" +
-	"\x15orla/v1/control.proto\x12\aorla.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x13orla/v1/audit.proto\x1a\x16orla/v1/manifest.proto\x1a\x14orla/v1/secret.proto\"\x10\n" +
+	"\x15orla/v1/control.proto\x12\aorla.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x13orla/v1/audit.proto\x1a\x16orla/v1/manifest.proto\x1a\x16orla/v1/recovery.proto\x1a\x14orla/v1/secret.proto\"\x10\n" +
 	"\x0eGetNodeRequest\"\xa1\x02\n" +
 	"\x0fGetNodeResponse\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
@@ -4367,7 +4367,7 @@ const file_orla_v1_control_proto_rawDesc = "" +
 	"\x0fNODE_STATE_LIVE\x10\x03\x12\x16\n" +
 	"\x12NODE_STATE_REFUSED\x10\x04\x12\x13\n" +
 	"\x0fNODE_STATE_LOST\x10\x05\x12\x14\n" +
-	"\x10NODE_STATE_TRIAL\x10\x062\x92\x0e\n" +
+	"\x10NODE_STATE_TRIAL\x10\x062\x8c\x10\n" +
 	"\x0eControlService\x12>\n" +
 	"\aGetNode\x12\x17.orla.v1.GetNodeRequest\x1a\x18.orla.v1.GetNodeResponse\"\x00\x12Y\n" +
 	"\x10FindMissingBlobs\x12 .orla.v1.FindMissingBlobsRequest\x1a!.orla.v1.FindMissingBlobsResponse\"\x00\x12L\n" +
@@ -4396,7 +4396,10 @@ const file_orla_v1_control_proto_rawDesc = "" +
 	"\n" +
 	"ListValues\x12\x1a.orla.v1.ListValuesRequest\x1a\x1b.orla.v1.ListValuesResponse\"\x00\x12A\n" +
 	"\bSetSplit\x12\x18.orla.v1.SetSplitRequest\x1a\x19.orla.v1.SetSplitResponse\"\x00\x12F\n" +
-	"\tListAudit\x12\x19.orla.v1.ListAuditRequest\x1a\x1a.orla.v1.ListAuditResponse\"\x000\x01B0Z.github.com/orla-edge/orla/proto/orla/v1;orlav1b\x06proto3"
+	"\tListAudit\x12\x19.orla.v1.ListAuditRequest\x1a\x1a.orla.v1.ListAuditResponse\"\x000\x01\x12R\n" +
+	"\rExportCluster\x12\x1d.orla.v1.ExportClusterRequest\x1a\x1e.orla.v1.ExportClusterResponse\"\x000\x01\x12R\n" +
+	"\rImportCluster\x12\x1d.orla.v1.ImportClusterRequest\x1a\x1e.orla.v1.ImportClusterResponse\"\x00(\x01\x12P\n" +
+	"\rRescueCluster\x12\x1d.orla.v1.RescueClusterRequest\x1a\x1e.orla.v1.RescueClusterResponse\"\x00B0Z.github.com/orla-edge/orla/proto/orla/v1;orlav1b\x06proto3"
 
 var (
 	file_orla_v1_control_proto_rawDescOnce sync.Once
@@ -4490,7 +4493,13 @@ var file_orla_v1_control_proto_goTypes = []any{
 	(*Token)(nil),                    // 74: orla.v1.Token
 	(*Secret)(nil),                   // 75: orla.v1.Secret
 	(*ListAuditRequest)(nil),         // 76: orla.v1.ListAuditRequest
-	(*ListAuditResponse)(nil),        // 77: orla.v1.ListAuditResponse
+	(*ExportClusterRequest)(nil),     // 77: orla.v1.ExportClusterRequest
+	(*ImportClusterRequest)(nil),     // 78: orla.v1.ImportClusterRequest
+	(*RescueClusterRequest)(nil),     // 79: orla.v1.RescueClusterRequest
+	(*ListAuditResponse)(nil),        // 80: orla.v1.ListAuditResponse
+	(*ExportClusterResponse)(nil),    // 81: orla.v1.ExportClusterResponse
+	(*ImportClusterResponse)(nil),    // 82: orla.v1.ImportClusterResponse
+	(*RescueClusterResponse)(nil),    // 83: orla.v1.RescueClusterResponse
 }
 var file_orla_v1_control_proto_depIdxs = []int32{
 	64, // 0: orla.v1.GetNodeResponse.started:type_name -> google.protobuf.Timestamp
@@ -4570,33 +4579,39 @@ var file_orla_v1_control_proto_depIdxs = []int32{
 	60, // 74: orla.v1.ControlService.ListValues:input_type -> orla.v1.ListValuesRequest
 	62, // 75: orla.v1.ControlService.SetSplit:input_type -> orla.v1.SetSplitRequest
 	76, // 76: orla.v1.ControlService.ListAudit:input_type -> orla.v1.ListAuditRequest
-	2,  // 77: orla.v1.ControlService.GetNode:output_type -> orla.v1.GetNodeResponse
-	5,  // 78: orla.v1.ControlService.FindMissingBlobs:output_type -> orla.v1.FindMissingBlobsResponse
-	7,  // 79: orla.v1.ControlService.UploadBlobs:output_type -> orla.v1.UploadBlobsResponse
-	11, // 80: orla.v1.ControlService.Deploy:output_type -> orla.v1.DeployResponse
-	17, // 81: orla.v1.ControlService.Rollback:output_type -> orla.v1.RollbackResponse
-	19, // 82: orla.v1.ControlService.RemoveApp:output_type -> orla.v1.RemoveAppResponse
-	21, // 83: orla.v1.ControlService.ListApps:output_type -> orla.v1.ListAppsResponse
-	24, // 84: orla.v1.ControlService.GetApp:output_type -> orla.v1.GetAppResponse
-	28, // 85: orla.v1.ControlService.ListRoutes:output_type -> orla.v1.ListRoutesResponse
-	31, // 86: orla.v1.ControlService.ExplainRoute:output_type -> orla.v1.ExplainRouteResponse
-	34, // 87: orla.v1.ControlService.TailLogs:output_type -> orla.v1.TailLogsResponse
-	36, // 88: orla.v1.ControlService.CreateToken:output_type -> orla.v1.CreateTokenResponse
-	38, // 89: orla.v1.ControlService.ListTokens:output_type -> orla.v1.ListTokensResponse
-	40, // 90: orla.v1.ControlService.RevokeToken:output_type -> orla.v1.RevokeTokenResponse
-	42, // 91: orla.v1.ControlService.ListNodes:output_type -> orla.v1.ListNodesResponse
-	45, // 92: orla.v1.ControlService.DrainNode:output_type -> orla.v1.DrainNodeResponse
-	49, // 93: orla.v1.ControlService.SetSecret:output_type -> orla.v1.SetSecretResponse
-	51, // 94: orla.v1.ControlService.ListSecrets:output_type -> orla.v1.ListSecretsResponse
-	53, // 95: orla.v1.ControlService.RemoveSecret:output_type -> orla.v1.RemoveSecretResponse
-	55, // 96: orla.v1.ControlService.GetValue:output_type -> orla.v1.GetValueResponse
-	57, // 97: orla.v1.ControlService.PutValue:output_type -> orla.v1.PutValueResponse
-	59, // 98: orla.v1.ControlService.DeleteValue:output_type -> orla.v1.DeleteValueResponse
-	61, // 99: orla.v1.ControlService.ListValues:output_type -> orla.v1.ListValuesResponse
-	63, // 100: orla.v1.ControlService.SetSplit:output_type -> orla.v1.SetSplitResponse
-	77, // 101: orla.v1.ControlService.ListAudit:output_type -> orla.v1.ListAuditResponse
-	77, // [77:102] is the sub-list for method output_type
-	52, // [52:77] is the sub-list for method input_type
+	77, // 77: orla.v1.ControlService.ExportCluster:input_type -> orla.v1.ExportClusterRequest
+	78, // 78: orla.v1.ControlService.ImportCluster:input_type -> orla.v1.ImportClusterRequest
+	79, // 79: orla.v1.ControlService.RescueCluster:input_type -> orla.v1.RescueClusterRequest
+	2,  // 80: orla.v1.ControlService.GetNode:output_type -> orla.v1.GetNodeResponse
+	5,  // 81: orla.v1.ControlService.FindMissingBlobs:output_type -> orla.v1.FindMissingBlobsResponse
+	7,  // 82: orla.v1.ControlService.UploadBlobs:output_type -> orla.v1.UploadBlobsResponse
+	11, // 83: orla.v1.ControlService.Deploy:output_type -> orla.v1.DeployResponse
+	17, // 84: orla.v1.ControlService.Rollback:output_type -> orla.v1.RollbackResponse
+	19, // 85: orla.v1.ControlService.RemoveApp:output_type -> orla.v1.RemoveAppResponse
+	21, // 86: orla.v1.ControlService.ListApps:output_type -> orla.v1.ListAppsResponse
+	24, // 87: orla.v1.ControlService.GetApp:output_type -> orla.v1.GetAppResponse
+	28, // 88: orla.v1.ControlService.ListRoutes:output_type -> orla.v1.ListRoutesResponse
+	31, // 89: orla.v1.ControlService.ExplainRoute:output_type -> orla.v1.ExplainRouteResponse
+	34, // 90: orla.v1.ControlService.TailLogs:output_type -> orla.v1.TailLogsResponse
+	36, // 91: orla.v1.ControlService.CreateToken:output_type -> orla.v1.CreateTokenResponse
+	38, // 92: orla.v1.ControlService.ListTokens:output_type -> orla.v1.ListTokensResponse
+	40, // 93: orla.v1.ControlService.RevokeToken:output_type -> orla.v1.RevokeTokenResponse
+	42, // 94: orla.v1.ControlService.ListNodes:output_type -> orla.v1.ListNodesResponse
+	45, // 95: orla.v1.ControlService.DrainNode:output_type -> orla.v1.DrainNodeResponse
+	49, // 96: orla.v1.ControlService.SetSecret:output_type -> orla.v1.SetSecretResponse
+	51, // 97: orla.v1.ControlService.ListSecrets:output_type -> orla.v1.ListSecretsResponse
+	53, // 98: orla.v1.ControlService.RemoveSecret:output_type -> orla.v1.RemoveSecretResponse
+	55, // 99: orla.v1.ControlService.GetValue:output_type -> orla.v1.GetValueResponse
+	57, // 100: orla.v1.ControlService.PutValue:output_type -> orla.v1.PutValueResponse
+	59, // 101: orla.v1.ControlService.DeleteValue:output_type -> orla.v1.DeleteValueResponse
+	61, // 102: orla.v1.ControlService.ListValues:output_type -> orla.v1.ListValuesResponse
+	63, // 103: orla.v1.ControlService.SetSplit:output_type -> orla.v1.SetSplitResponse
+	80, // 104: orla.v1.ControlService.ListAudit:output_type -> orla.v1.ListAuditResponse
+	81, // 105: orla.v1.ControlService.ExportCluster:output_type -> orla.v1.ExportClusterResponse
+	82, // 106: orla.v1.ControlService.ImportCluster:output_type -> orla.v1.ImportClusterResponse
+	83, // 107: orla.v1.ControlService.RescueCluster:output_type -> orla.v1.RescueClusterResponse
+	80, // [80:108] is the sub-list for method output_type
+	52, // [52:80] is the sub-list for method input_type
 	52, // [52:52] is the sub-list for extension type_name
 	52, // [52:52] is the sub-list for extension extendee
 	0,  // [0:52] is the sub-list for field type_name
@@ -4609,6 +4624,7 @@ func file_orla_v1_control_proto_init() {
 	}
 	file_orla_v1_audit_proto_init()
 	file_orla_v1_manifest_proto_init()
+	file_orla_v1_recovery_proto_init()
 	file_orla_v1_secret_proto_init()
 	file_orla_v1_control_proto_msgTypes[7].OneofWrappers = []any{}
 	file_orla_v1_control_proto_msgTypes[10].OneofWrappers = []any{

@@ -101,6 +101,15 @@ const (
 	// ControlServiceListAuditProcedure is the fully-qualified name of the ControlService's ListAudit
 	// RPC.
 	ControlServiceListAuditProcedure = "/orla.v1.ControlService/ListAudit"
+	// ControlServiceExportClusterProcedure is the fully-qualified name of the ControlService's
+	// ExportCluster RPC.
+	ControlServiceExportClusterProcedure = "/orla.v1.ControlService/ExportCluster"
+	// ControlServiceImportClusterProcedure is the fully-qualified name of the ControlService's
+	// ImportCluster RPC.
+	ControlServiceImportClusterProcedure = "/orla.v1.ControlService/ImportCluster"
+	// ControlServiceRescueClusterProcedure is the fully-qualified name of the ControlService's
+	// RescueCluster RPC.
+	ControlServiceRescueClusterProcedure = "/orla.v1.ControlService/RescueCluster"
 )
 
 // ControlServiceClient is a client for the orla.v1.ControlService service.
@@ -169,6 +178,15 @@ type ControlServiceClient interface {
 	// ListAudit streams who changed what: the newest records, then, with follow, new ones
 	// as they come. Role: admin.
 	ListAudit(context.Context, *connect.Request[v1.ListAuditRequest]) (*connect.ServerStreamForClient[v1.ListAuditResponse], error)
+	// ExportCluster streams a tar archive of the register and the releases it remembers.
+	// Role: admin.
+	ExportCluster(context.Context, *connect.Request[v1.ExportClusterRequest]) (*connect.ServerStreamForClient[v1.ExportClusterResponse], error)
+	// ImportCluster makes the register from an export: of an empty cluster, of one that
+	// has apps if it is told to, or of one whose register is lost. Role: admin.
+	ImportCluster(context.Context) *connect.ClientStreamForClient[v1.ImportClusterRequest, v1.ImportClusterResponse]
+	// RescueCluster tells how the hubs are, and brings changes back to those that are left
+	// of a cluster that has lost its majority for good. Role: admin.
+	RescueCluster(context.Context, *connect.Request[v1.RescueClusterRequest]) (*connect.Response[v1.RescueClusterResponse], error)
 }
 
 // NewControlServiceClient constructs a client for the orla.v1.ControlService service. By default,
@@ -332,6 +350,24 @@ func NewControlServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			connect.WithSchema(controlServiceMethods.ByName("ListAudit")),
 			connect.WithClientOptions(opts...),
 		),
+		exportCluster: connect.NewClient[v1.ExportClusterRequest, v1.ExportClusterResponse](
+			httpClient,
+			baseURL+ControlServiceExportClusterProcedure,
+			connect.WithSchema(controlServiceMethods.ByName("ExportCluster")),
+			connect.WithClientOptions(opts...),
+		),
+		importCluster: connect.NewClient[v1.ImportClusterRequest, v1.ImportClusterResponse](
+			httpClient,
+			baseURL+ControlServiceImportClusterProcedure,
+			connect.WithSchema(controlServiceMethods.ByName("ImportCluster")),
+			connect.WithClientOptions(opts...),
+		),
+		rescueCluster: connect.NewClient[v1.RescueClusterRequest, v1.RescueClusterResponse](
+			httpClient,
+			baseURL+ControlServiceRescueClusterProcedure,
+			connect.WithSchema(controlServiceMethods.ByName("RescueCluster")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -362,6 +398,9 @@ type controlServiceClient struct {
 	listValues       *connect.Client[v1.ListValuesRequest, v1.ListValuesResponse]
 	setSplit         *connect.Client[v1.SetSplitRequest, v1.SetSplitResponse]
 	listAudit        *connect.Client[v1.ListAuditRequest, v1.ListAuditResponse]
+	exportCluster    *connect.Client[v1.ExportClusterRequest, v1.ExportClusterResponse]
+	importCluster    *connect.Client[v1.ImportClusterRequest, v1.ImportClusterResponse]
+	rescueCluster    *connect.Client[v1.RescueClusterRequest, v1.RescueClusterResponse]
 }
 
 // GetNode calls orla.v1.ControlService.GetNode.
@@ -489,6 +528,21 @@ func (c *controlServiceClient) ListAudit(ctx context.Context, req *connect.Reque
 	return c.listAudit.CallServerStream(ctx, req)
 }
 
+// ExportCluster calls orla.v1.ControlService.ExportCluster.
+func (c *controlServiceClient) ExportCluster(ctx context.Context, req *connect.Request[v1.ExportClusterRequest]) (*connect.ServerStreamForClient[v1.ExportClusterResponse], error) {
+	return c.exportCluster.CallServerStream(ctx, req)
+}
+
+// ImportCluster calls orla.v1.ControlService.ImportCluster.
+func (c *controlServiceClient) ImportCluster(ctx context.Context) *connect.ClientStreamForClient[v1.ImportClusterRequest, v1.ImportClusterResponse] {
+	return c.importCluster.CallClientStream(ctx)
+}
+
+// RescueCluster calls orla.v1.ControlService.RescueCluster.
+func (c *controlServiceClient) RescueCluster(ctx context.Context, req *connect.Request[v1.RescueClusterRequest]) (*connect.Response[v1.RescueClusterResponse], error) {
+	return c.rescueCluster.CallUnary(ctx, req)
+}
+
 // ControlServiceHandler is an implementation of the orla.v1.ControlService service.
 type ControlServiceHandler interface {
 	// GetNode describes the node that answers. Role: viewer.
@@ -555,6 +609,15 @@ type ControlServiceHandler interface {
 	// ListAudit streams who changed what: the newest records, then, with follow, new ones
 	// as they come. Role: admin.
 	ListAudit(context.Context, *connect.Request[v1.ListAuditRequest], *connect.ServerStream[v1.ListAuditResponse]) error
+	// ExportCluster streams a tar archive of the register and the releases it remembers.
+	// Role: admin.
+	ExportCluster(context.Context, *connect.Request[v1.ExportClusterRequest], *connect.ServerStream[v1.ExportClusterResponse]) error
+	// ImportCluster makes the register from an export: of an empty cluster, of one that
+	// has apps if it is told to, or of one whose register is lost. Role: admin.
+	ImportCluster(context.Context, *connect.ClientStream[v1.ImportClusterRequest]) (*connect.Response[v1.ImportClusterResponse], error)
+	// RescueCluster tells how the hubs are, and brings changes back to those that are left
+	// of a cluster that has lost its majority for good. Role: admin.
+	RescueCluster(context.Context, *connect.Request[v1.RescueClusterRequest]) (*connect.Response[v1.RescueClusterResponse], error)
 }
 
 // NewControlServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -714,6 +777,24 @@ func NewControlServiceHandler(svc ControlServiceHandler, opts ...connect.Handler
 		connect.WithSchema(controlServiceMethods.ByName("ListAudit")),
 		connect.WithHandlerOptions(opts...),
 	)
+	controlServiceExportClusterHandler := connect.NewServerStreamHandler(
+		ControlServiceExportClusterProcedure,
+		svc.ExportCluster,
+		connect.WithSchema(controlServiceMethods.ByName("ExportCluster")),
+		connect.WithHandlerOptions(opts...),
+	)
+	controlServiceImportClusterHandler := connect.NewClientStreamHandler(
+		ControlServiceImportClusterProcedure,
+		svc.ImportCluster,
+		connect.WithSchema(controlServiceMethods.ByName("ImportCluster")),
+		connect.WithHandlerOptions(opts...),
+	)
+	controlServiceRescueClusterHandler := connect.NewUnaryHandler(
+		ControlServiceRescueClusterProcedure,
+		svc.RescueCluster,
+		connect.WithSchema(controlServiceMethods.ByName("RescueCluster")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/orla.v1.ControlService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case ControlServiceGetNodeProcedure:
@@ -766,6 +847,12 @@ func NewControlServiceHandler(svc ControlServiceHandler, opts ...connect.Handler
 			controlServiceSetSplitHandler.ServeHTTP(w, r)
 		case ControlServiceListAuditProcedure:
 			controlServiceListAuditHandler.ServeHTTP(w, r)
+		case ControlServiceExportClusterProcedure:
+			controlServiceExportClusterHandler.ServeHTTP(w, r)
+		case ControlServiceImportClusterProcedure:
+			controlServiceImportClusterHandler.ServeHTTP(w, r)
+		case ControlServiceRescueClusterProcedure:
+			controlServiceRescueClusterHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -873,4 +960,16 @@ func (UnimplementedControlServiceHandler) SetSplit(context.Context, *connect.Req
 
 func (UnimplementedControlServiceHandler) ListAudit(context.Context, *connect.Request[v1.ListAuditRequest], *connect.ServerStream[v1.ListAuditResponse]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("orla.v1.ControlService.ListAudit is not implemented"))
+}
+
+func (UnimplementedControlServiceHandler) ExportCluster(context.Context, *connect.Request[v1.ExportClusterRequest], *connect.ServerStream[v1.ExportClusterResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("orla.v1.ControlService.ExportCluster is not implemented"))
+}
+
+func (UnimplementedControlServiceHandler) ImportCluster(context.Context, *connect.ClientStream[v1.ImportClusterRequest]) (*connect.Response[v1.ImportClusterResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("orla.v1.ControlService.ImportCluster is not implemented"))
+}
+
+func (UnimplementedControlServiceHandler) RescueCluster(context.Context, *connect.Request[v1.RescueClusterRequest]) (*connect.Response[v1.RescueClusterResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("orla.v1.ControlService.RescueCluster is not implemented"))
 }
