@@ -63,12 +63,16 @@ func required(procedure string) orlav1.Role {
 // only hubs know.
 func Changes(procedure string) bool {
 	switch procedure {
-	case orlav1connect.ControlServiceListNodesProcedure:
+	case orlav1connect.ControlServiceListNodesProcedure, orlav1connect.ControlServiceTailLogsProcedure:
 		return true
 	default:
 		return required(procedure) > orlav1.Role_ROLE_VIEWER
 	}
 }
+
+// Alone reports whether a node can answer a call of a procedure by itself too, if less
+// well, when there is no hub that could.
+func Alone(procedure string) bool { return procedure == orlav1connect.ControlServiceTailLogsProcedure }
 
 type identityKey struct{}
 

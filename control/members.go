@@ -38,6 +38,9 @@ const (
 	topicUnstage = "unstage" // to all: let it go
 	topicStaged  = "staged." // to hubs, with the stage's id: how far a node is
 	topicApplied = "applied" // to hubs: what a node has taken over
+	topicTail    = "tail"    // to all: send a log, or go on sending it
+	topicUntail  = "untail"  // to all: nobody reads it any more
+	topicLog     = "log."    // to hubs, with the reader's id: records
 )
 
 // Phases in which a member describes itself.
@@ -271,6 +274,8 @@ func (s *Service) listen(ctx context.Context) (stops []func()) {
 	on(cluster.All, topicHello, func(cluster.Message) { s.nudge() })
 	on(cluster.All, topicStage, func(m cluster.Message) { s.onStage(ctx, m) })
 	on(cluster.All, topicUnstage, s.onUnstage)
+	on(cluster.All, topicTail, func(m cluster.Message) { s.onTail(ctx, m) })
+	on(cluster.All, topicUntail, s.onUntail)
 	if s.hub() {
 		on(cluster.Hubs, topicMember, func(m cluster.Message) {
 			if member, err := decode[orlav1.Member](m.Data); err == nil && member.GetNode() != "" {

@@ -248,6 +248,10 @@ func (n *Node) api() (string, http.Handler) {
 			return
 		}
 		at := n.control.Hubs()
+		if len(at) == 0 && control.Alone(r.URL.Path) {
+			own.ServeHTTP(w, r)
+			return
+		}
 		if len(at) == 0 {
 			unavailable(w, r, "this node is an edge and hears of no hub that could make the change; see the node's log, or make it at a hub")
 			return

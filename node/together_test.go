@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -46,7 +45,7 @@ func newTogether(t *testing.T) *together {
 	ready := make(chan error, 8)
 	for i, name := range []string{"h1", "h2", "h3", "e1"} {
 		cfg := Config{
-			Data: filepath.Join(dir, name), Name: name, TLS: TLSOff, HTTP: "127.0.0.1:0", Admin: "127.0.0.1:0", Output: io.Discard, LogLevel: slog.LevelError,
+			Data: filepath.Join(dir, name), Name: name, TLS: TLSOff, HTTP: "127.0.0.1:0", Admin: "127.0.0.1:0", Output: io.Discard,
 			Cluster: Cluster{Name: "lab", Join: []string{seed}, SecretFile: hubSecret, Peer: "127.0.0.1:0"},
 		}
 		switch {
@@ -211,6 +210,7 @@ func TestTogether(t *testing.T) {
 	c := newTogether(t)
 	t.Run("tokens", c.tokens)
 	t.Run("audit", c.audit)
+	t.Run("logs", c.logs)
 }
 
 // tokens are made and revoked at any node, and count at all of them within a second.
@@ -289,4 +289,112 @@ func (c *together) audit(t *testing.T) {
 		}
 		stream.Close()
 	}
+}
+
+// request asks every node for a path of the app.
+func (c *together) request(app, path string) {
+	c.t.Helper()
+	client := trustingNobody(c.t)
+	for name, n := range c.nodes {
+		req, err := http.NewRequestWithContext(c.t.Context(), http.MethodGet, "http://"+n.listeners.http[0].Addr().String()+path+"-"+name, http.NoBody)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		req.Host = app + ".test"
+		res, err := client.Do(req)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != http.StatusOK {
+			c.t.Fatalf("GET %s at %s = %d", path, name, res.StatusCode)
+		}
+	}
+}
+
+// pathOf returns the path that a record is about; empty if it is no request's.
+func pathOf(r *orlav1.TailLogsResponse) string {
+	for _, a := range r.GetAttributes() {
+		if a.GetName() == "path" {
+			return a.GetValue()
+		}
+	}
+	return ""
+}
+
+// logs come from every node, whichever is asked.
+func (c *together) logs(t *testing.T) {
+	if err := c.push("h1", c.admin, "logged", "x"); err != nil {
+		t.Fatal(err)
+	}
+	c.request("logged", "/early")
+	for _, at := range []string{"h1", "h2", "h3", "e1"} {
+		for _, tt := range []struct {
+			node  string
+			lines uint32
+			want  int // requests
+		}{{"", 1000, 4}, {"", 2, 2}, {"e1", 1000, 1}, {"h2", 1000, 1}, {at, 1000, 1}} {
+			stream, err := c.as(at, c.admin).TailLogs(t.Context(), connect.NewRequest(&orlav1.TailLogsRequest{Name: "logged", Lines: tt.lines, Node: tt.node}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := 0
+			last := time.Time{}
+			for stream.Receive() {
+				r := stream.Msg()
+				if r.GetTime().AsTime().Before(last) {
+					t.Errorf("at %s: %v comes after %v", at, r, last)
+				}
+				last = r.GetTime().AsTime()
+				if path := pathOf(r); path != "" {
+					got++
+					if path != "/early-"+r.GetNode() || tt.node != "" && r.GetNode() != tt.node {
+						t.Errorf("at %s, --node %q: %s of node %s", at, tt.node, path, r.GetNode())
+					}
+				}
+			}
+			if err := stream.Err(); err != nil || got != tt.want {
+				t.Errorf("at %s, --node %q, %d lines: %d requests, %v, want %d", at, tt.node, tt.lines, got, err, tt.want)
+			}
+			stream.Close()
+		}
+		stream, err := c.as(at, c.admin).TailLogs(t.Context(), connect.NewRequest(&orlav1.TailLogsRequest{Name: "logged", Node: "nobody"}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if stream.Receive() || connect.CodeOf(stream.Err()) != connect.CodeNotFound {
+			t.Errorf("at %s: the log of a node that is not there: %v", at, stream.Err())
+		}
+		stream.Close()
+	}
+	for _, at := range []string{"h1", "h2", "h3", "e1"} {
+		c.followLogs(t, at)
+	}
+}
+
+func (c *together) followLogs(t *testing.T, at string) {
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	stream, err := c.as(at, c.admin).TailLogs(ctx, connect.NewRequest(&orlav1.TailLogsRequest{Name: "logged", Follow: true}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Close()
+	if !stream.Receive() || stream.Msg().GetTime() != nil {
+		t.Fatalf("following at %s begins with %v, %v, want the sign that it does", at, stream.Msg(), stream.Err())
+	}
+	c.request("logged", "/live")
+	missing := map[string]bool{"/live-h1": true, "/live-h2": true, "/live-h3": true, "/live-e1": true}
+	for len(missing) > 0 {
+		if !stream.Receive() {
+			t.Fatalf("following at %s ends without %v: %v", at, missing, stream.Err())
+		}
+		if r := stream.Msg(); pathOf(r) != "" {
+			if !missing[pathOf(r)] || pathOf(r) != "/live-"+r.GetNode() {
+				t.Errorf("at %s: unexpected %v", at, r)
+			}
+			delete(missing, pathOf(r))
+		}
+	}
+	stop()
 }

@@ -20,19 +20,23 @@ const maxLines = 10_000
 func logsCommand(c *console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "logs APP", Short: "Show an app's log: requests, and what its functions print", Args: exact("APP"),
-		Example: "  orla logs shop\n  orla logs shop -f\n  orla logs shop -n 500 --json",
+		Long: `Show an app's log, of all nodes, in the order of time: recent records, then, with
+-f, new ones as they come. A node sends at most 500 records a second, and says how
+many it has left out.`,
+		Example: "  orla logs shop\n  orla logs shop -f\n  orla logs shop --node fra1\n  orla logs shop -n 500 --json",
 	}
 	n := c.nodeFlags(cmd)
 	cmd.ValidArgsFunction = n.completeNames
 	follow := cmd.Flags().BoolP("follow", "f", false, "go on with new records until Ctrl-C")
 	count := cmd.Flags().Uint32P("lines", "n", 100, "recent `records` to begin with")
+	node := cmd.Flags().String("node", "", "only the log of this `node`")
 	var asJSON bool
 	jsonFlag(cmd, &asJSON)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if *count > maxLines {
 			return usagef("--lines %d: the most is %d", *count, maxLines)
 		}
-		return c.tail(cmd.Context(), n, &orlav1.TailLogsRequest{Name: args[0], Follow: *follow, Lines: *count}, asJSON)
+		return c.tail(cmd.Context(), n, &orlav1.TailLogsRequest{Name: args[0], Follow: *follow, Lines: *count, Node: *node}, asJSON)
 	}
 	return cmd
 }
@@ -70,7 +74,7 @@ func (c *console) logLine(r *orlav1.TailLogsResponse, asJSON bool) error {
 		return json.NewEncoder(c.out).Encode(logOf(r)) // one record a line
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s %s", c.paint(grey, r.GetTime().AsTime().Local().Format("15:04:05.000")), c.level(r.GetLevel()), plain(r.GetMessage()))
+	fmt.Fprintf(&b, "%s %s %s %s", c.paint(grey, r.GetTime().AsTime().Local().Format("15:04:05.000")), c.paint(grey, plain(r.GetNode())), c.level(r.GetLevel()), plain(r.GetMessage()))
 	for _, a := range r.GetAttributes() {
 		fmt.Fprintf(&b, " %s%s", c.paint(grey, plain(a.GetName())+"="), quoted(a.GetValue()))
 	}

@@ -163,8 +163,9 @@ type Tailed struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Node    string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
 	Records []*TailLogsResponse    `protobuf:"bytes,2,rep,name=records,proto3" json:"records,omitempty"`
-	// Whether the recent records end with these.
-	Recent        bool `protobuf:"varint,3,opt,name=recent,proto3" json:"recent,omitempty"`
+	// Whether these are recent records, not new ones, and whether these are the last.
+	Beginning     bool `protobuf:"varint,3,opt,name=beginning,proto3" json:"beginning,omitempty"`
+	Recent        bool `protobuf:"varint,4,opt,name=recent,proto3" json:"recent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -213,6 +214,13 @@ func (x *Tailed) GetRecords() []*TailLogsResponse {
 	return nil
 }
 
+func (x *Tailed) GetBeginning() bool {
+	if x != nil {
+		return x.Beginning
+	}
+	return false
+}
+
 func (x *Tailed) GetRecent() bool {
 	if x != nil {
 		return x.Recent
@@ -233,11 +241,12 @@ const file_orla_v1_logs_proto_rawDesc = "" +
 	"\x05lines\x18\x05 \x01(\rR\x05lines\x12\x17\n" +
 	"\ahold_ms\x18\x06 \x01(\rR\x06holdMs\"\x18\n" +
 	"\x06Untail\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\"i\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"\x87\x01\n" +
 	"\x06Tailed\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x123\n" +
-	"\arecords\x18\x02 \x03(\v2\x19.orla.v1.TailLogsResponseR\arecords\x12\x16\n" +
-	"\x06recent\x18\x03 \x01(\bR\x06recentB0Z.github.com/orla-edge/orla/proto/orla/v1;orlav1b\x06proto3"
+	"\arecords\x18\x02 \x03(\v2\x19.orla.v1.TailLogsResponseR\arecords\x12\x1c\n" +
+	"\tbeginning\x18\x03 \x01(\bR\tbeginning\x12\x16\n" +
+	"\x06recent\x18\x04 \x01(\bR\x06recentB0Z.github.com/orla-edge/orla/proto/orla/v1;orlav1b\x06proto3"
 
 var (
 	file_orla_v1_logs_proto_rawDescOnce sync.Once
