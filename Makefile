@@ -112,6 +112,10 @@ bench-guest: deps ## run the benchmarks of functions, beside plain wazero, worke
 	$(GO) test -run '^$$' -bench 'HTTP' -benchtime 20000x -count $(COUNT) -timeout 30m ./internal/benchguest
 	$(GO) test -run '^$$' -bench 'Idle' -benchtime $(FUNCTIONS)x -timeout 30m ./internal/benchguest
 
+.PHONY: bench-cluster
+bench-cluster: deps ## run the benchmarks of a cluster (see docs/BENCHMARKS.md), a quarter of an hour
+	$(GO) test -run '^$$' -bench 'Push' -benchtime 100x -timeout 30m ./internal/benchcluster
+
 .PHONY: sim
 sim: ## measure this machine, then simulate a push to 10,000 nodes (see docs/SCALE.md)
 	$(GO) run ./internal/sim/plan
