@@ -77,6 +77,7 @@ func (c *catalog) apply(u cluster.Update) (changed []*orlav1.Head, gone []string
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	missing := map[string]bool{} // after a full update: what it did not mention
+	tokens := u.Full             // some may have changed
 	if u.Full {
 		for name := range c.heads {
 			missing[name] = true
@@ -102,6 +103,7 @@ func (c *catalog) apply(u cluster.Update) (changed []*orlav1.Head, gone []string
 			c.heads[name] = versioned[*orlav1.Head]{head, e.Revision}
 			changed = append(changed, head)
 		case strings.HasPrefix(e.Key, tokenPrefix):
+			tokens = true
 			if !c.applyTokenLocked(strings.TrimPrefix(e.Key, tokenPrefix), e.Value) {
 				broken = append(broken, e.Key)
 			}
@@ -116,7 +118,9 @@ func (c *catalog) apply(u cluster.Update) (changed []*orlav1.Head, gone []string
 		delete(c.refusals, name)
 		gone = append(gone, name)
 	}
-	c.indexLocked()
+	if tokens {
+		c.indexLocked()
+	}
 	if broken != nil {
 		err = fmt.Errorf("control: register entries cannot be decoded: %q", broken)
 	}

@@ -113,6 +113,10 @@ func (s *Service) Stop() { s.stop.Do(func() { close(s.stopped) }) }
 const (
 	maxMessageBytes = 64 << 20 // a manifest of 200,000 files
 	maxTextBytes    = 1 << 10  // a deploy's message, a token's name
+
+	// compressFrom is the size in bytes from which an answer is compressed. A deploy to
+	// many nodes answers in many words, each of which would cost a new compressor.
+	compressFrom = 4 << 10
 )
 
 // Handler returns the API's path prefix and handler.
@@ -120,6 +124,7 @@ func (s *Service) Handler() (string, http.Handler) {
 	return orlav1connect.NewControlServiceHandler(s,
 		connect.WithInterceptors(auditor{s}, authoriser{s.catalog}),
 		connect.WithReadMaxBytes(maxMessageBytes),
+		connect.WithCompressMinBytes(compressFrom),
 		connect.WithRecover(s.recovered))
 }
 
