@@ -54,13 +54,8 @@ func (s *Service) Apply(ctx context.Context, u cluster.Update) error {
 	if s.cfg.Drain != nil {
 		s.cfg.Drain(s.catalog.drained(s.cfg.Node))
 	}
-	s.send(cluster.Hubs, topicApplied, &orlav1.Applied{Node: s.cfg.Node, Revision: u.Revision, Refusals: s.catalog.listRefusals()})
+	s.tellApplied(u.Revision, changed)
 	return err
-}
-
-// applied tells the hubs how far this node is.
-func (s *Service) applied() {
-	s.send(cluster.Hubs, topicApplied, &orlav1.Applied{Node: s.cfg.Node, Revision: s.cfg.Register.Applied(), Refusals: s.catalog.listRefusals()})
 }
 
 // hostsChanged tells who wants to know that others may be served now.
@@ -139,7 +134,6 @@ func (s *Service) ready(ctx context.Context, head *orlav1.Head, p dispatch.Part)
 		return r, nil
 	}
 	if r := s.staged.take(head.GetName(), p.Number, p.Digest); r != nil {
-		s.stagings.forget(r)
 		return r, nil
 	}
 	return s.own(ctx, head, p)

@@ -36,8 +36,8 @@ const (
 	topicHello   = "hello"   // to all: tell who you are
 	topicStage   = "stage"   // to all: get a release ready
 	topicUnstage = "unstage" // to all: let it go
-	topicStaged  = "staged." // to hubs, with the stage's id: how far a node is
-	topicApplied = "applied" // to hubs: what a node has taken over
+	topicStaged  = "staged." // to a hub, with the stage's id: how far a node is
+	topicApplied = "applied" // to hubs, or with its token to one: what a node has taken over
 	topicTail    = "tail"    // to all: send a log, or go on sending it
 	topicUntail  = "untail"  // to all: nobody reads it any more
 	topicLog     = "log."    // to hubs, with the reader's id: records
@@ -282,6 +282,9 @@ func (s *Service) listen(ctx context.Context) (stops []func()) {
 				s.members.note(member)
 			}
 		})
+		on(cluster.Hubs, topicStaged+hubToken(s.cfg.Node)+".>", s.onStaged)
+		on(cluster.Hubs, topicApplied, s.onApplied)
+		on(cluster.Hubs, topicApplied+"."+hubToken(s.cfg.Node), s.onApplied)
 	}
 	return stops
 }

@@ -191,7 +191,7 @@ func (s *Service) takeOver(head *orlav1.Head, revision uint64, group dispatch.Gr
 	s.catalog.refuse(head.GetName(), nil)
 	s.cfg.Logger.Info("release taken over late", "app", head.GetName(), "release", head.GetLive(), "revision", revision)
 	s.hostsChanged()
-	s.applied()
+	s.tellApplied(s.cfg.Dispatcher.Revision(), []*orlav1.Head{head})
 	return true
 }
 

@@ -47,11 +47,11 @@ type rollout struct {
 	id      string
 	limit   context.Context //nolint:containedctx // ends when the nodes have had their time
 	cancel  context.CancelFunc
-	changed chan struct{} // holds a token when a node is a step further
-	stops   []func()
+	changed chan struct{} // holds a token when it is worth looking at all nodes
 
 	mu       sync.Mutex // guards what follows
 	nodes    map[string]*orlav1.NodeResult
+	open     int // nodes of which the next step is waited for
 	roles    map[string]string
 	since    time.Time // when the nodes were asked, or the head moved
 	revision uint64    // of the change; 0: it has not been made
@@ -92,7 +92,7 @@ func (s *Service) newRollout(ctx context.Context, head *orlav1.Head, opts *orlav
 		timeout = d.AsDuration()
 	}
 	r := &rollout{
-		s: s, head: head, opts: opts, tell: tell, id: rand.Text(), changed: make(chan struct{}, 1),
+		s: s, head: head, opts: opts, tell: tell, id: hubToken(s.cfg.Node) + "." + rand.Text(), changed: make(chan struct{}, 1),
 		nodes: map[string]*orlav1.NodeResult{}, roles: map[string]string{}, since: time.Now(), early: map[string]*orlav1.Applied{},
 	}
 	r.limit, r.cancel = context.WithTimeoutCause(ctx, timeout, fmt.Errorf("not within %v", timeout))
@@ -106,29 +106,21 @@ func (s *Service) newRollout(ctx context.Context, head *orlav1.Head, opts *orlav
 		}
 		n := &orlav1.NodeResult{Node: h.GetNode(), State: orlav1.NodeState_NODE_STATE_WORKING}
 		r.nodes[h.GetNode()], r.roles[h.GetNode()] = n, h.GetRole()
+		r.open++
 		if h.lost(now) {
-			n.State, n.Reason = orlav1.NodeState_NODE_STATE_LOST, lostText
-			r.noteLocked(n) // nobody else knows of r yet
+			r.setLocked(n, orlav1.NodeState_NODE_STATE_LOST, lostText) // nobody else knows of r yet
 		}
 	}
-	r.stops = append(r.stops,
-		s.cfg.Register.Listen(cluster.Hubs, topicStaged+r.id, r.onStaged),
-		s.cfg.Register.Listen(cluster.Hubs, topicApplied, r.onApplied))
+	s.rollouts.add(r)
 	return r
 }
 
 func (r *rollout) end() {
 	r.cancel()
-	for _, stop := range r.stops {
-		stop()
-	}
+	r.s.rollouts.remove(r)
 }
 
-func (r *rollout) onStaged(m cluster.Message) {
-	st, err := decode[orlav1.Staged](m.Data)
-	if err != nil {
-		return
-	}
+func (r *rollout) onStaged(st *orlav1.Staged) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n := r.nodes[st.GetNode()]
@@ -136,21 +128,17 @@ func (r *rollout) onStaged(m cluster.Message) {
 		return
 	}
 	n.Ms, n.Step, n.Done, n.Total = milliseconds(time.Since(r.since)), st.GetStep(), st.GetDone(), st.GetTotal()
-	n.State = orlav1.NodeState_NODE_STATE_WORKING
 	switch {
 	case st.GetRefusal() != "":
-		n.State, n.Reason = orlav1.NodeState_NODE_STATE_REFUSED, st.GetRefusal()
+		r.setLocked(n, orlav1.NodeState_NODE_STATE_REFUSED, st.GetRefusal())
 	case st.GetReady():
-		n.State = orlav1.NodeState_NODE_STATE_READY
+		r.setLocked(n, orlav1.NodeState_NODE_STATE_READY, "")
+	default:
+		r.setLocked(n, orlav1.NodeState_NODE_STATE_WORKING, "")
 	}
-	r.noteLocked(n)
 }
 
-func (r *rollout) onApplied(m cluster.Message) {
-	ap, err := decode[orlav1.Applied](m.Data)
-	if err != nil {
-		return
-	}
+func (r *rollout) onApplied(ap *orlav1.Applied) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.revision == 0 { // the head has moved, and the answer to this node is on its way
@@ -169,19 +157,34 @@ func (r *rollout) applyLocked(ap *orlav1.Applied) {
 	if refused && n.GetState() == orlav1.NodeState_NODE_STATE_LOST {
 		return // it is back, and has yet to fetch what it was not there for
 	}
-	n.Ms, n.Revision, n.State, n.Reason, n.Step = milliseconds(time.Since(r.since)), ap.GetRevision(), orlav1.NodeState_NODE_STATE_LIVE, "", ""
+	n.Ms, n.Revision, n.Step = milliseconds(time.Since(r.since)), ap.GetRevision(), ""
 	for _, refusal := range ap.GetRefusals() {
 		if refusal.GetName() == r.head.GetName() {
-			n.State, n.Reason = orlav1.NodeState_NODE_STATE_REFUSED, refusal.GetReason()
+			r.setLocked(n, orlav1.NodeState_NODE_STATE_REFUSED, refusal.GetReason())
+			return
 		}
 	}
-	r.noteLocked(n)
+	r.setLocked(n, orlav1.NodeState_NODE_STATE_LIVE, "")
 }
 
-// noteLocked tells of a node's step.
-func (r *rollout) noteLocked(n *orlav1.NodeResult) {
+// awaitedLocked reports whether a node in that state has its next step before it.
+func (r *rollout) awaitedLocked(state orlav1.NodeState) bool {
+	return state == orlav1.NodeState_NODE_STATE_WORKING || state == orlav1.NodeState_NODE_STATE_READY && r.revision != 0
+}
+
+// setLocked notes a node's step and tells of it. All nodes are looked at when it may be
+// the last one that was waited for, not after each of them.
+func (r *rollout) setLocked(n *orlav1.NodeResult, state orlav1.NodeState, reason string) {
+	if r.awaitedLocked(n.GetState()) && !r.awaitedLocked(state) {
+		r.open--
+	}
+	n.State, n.Reason = state, reason
 	if r.tell != nil {
 		r.tell(proto.CloneOf(n))
+	}
+	refused := state == orlav1.NodeState_NODE_STATE_REFUSED
+	if r.open > 0 && !refused && r.opts.GetQuorum() == 0 && !r.opts.GetNoWait() {
+		return
 	}
 	select {
 	case r.changed <- struct{}{}:
@@ -208,6 +211,7 @@ func (r *rollout) stage(built *dispatch.Release, manifest []byte, since *timesta
 	r.s.send(cluster.All, topicStage, st)
 	again := time.NewTicker(askAgain)
 	defer again.Stop()
+	r.loseAbsent()
 	for {
 		done, err := r.staged()
 		if err != nil {
@@ -220,6 +224,7 @@ func (r *rollout) stage(built *dispatch.Release, manifest []byte, since *timesta
 		select {
 		case <-r.changed:
 		case <-again.C:
+			r.loseAbsent()
 			if r.silent() {
 				r.s.send(cluster.All, topicStage, st)
 			}
@@ -247,7 +252,6 @@ func (r *rollout) silent() bool {
 
 // staged reports whether enough nodes are ready.
 func (r *rollout) staged() (bool, error) {
-	r.loseAbsent()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var refusals []string
@@ -306,8 +310,7 @@ func (r *rollout) loseAbsent() {
 		if n.GetState() != orlav1.NodeState_NODE_STATE_WORKING && n.GetState() != orlav1.NodeState_NODE_STATE_READY || ok && !h.lost(now) {
 			continue
 		}
-		n.State, n.Reason = orlav1.NodeState_NODE_STATE_LOST, lostText
-		r.noteLocked(n)
+		r.setLocked(n, orlav1.NodeState_NODE_STATE_LOST, lostText)
 	}
 }
 
@@ -330,7 +333,12 @@ func (r *rollout) late(what string, want orlav1.NodeState) error {
 func (r *rollout) moved(revision uint64, at time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.revision, r.since = revision, at
+	r.revision, r.since, r.open = revision, at, 0
+	for _, n := range r.nodes {
+		if r.awaitedLocked(n.GetState()) {
+			r.open++
+		}
+	}
 	for _, ap := range r.early {
 		r.applyLocked(ap)
 	}
@@ -344,16 +352,29 @@ func (r *rollout) prove() string {
 	}
 	check := time.NewTicker(askAgain)
 	defer check.Stop()
+	r.loseAbsent()
 	for {
-		r.loseAbsent()
 		if done, why := r.proven(); done {
 			return why
 		}
 		select {
 		case <-r.changed:
 		case <-check.C:
+			r.loseAbsent()
+			r.believe()
 		case <-r.limit.Done():
 			return r.late("taken it over", orlav1.NodeState_NODE_STATE_LIVE).Error()
+		}
+	}
+}
+
+// believe takes what nodes say of themselves now and then for answers that were lost.
+func (r *rollout) believe() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for name, n := range r.nodes {
+		if h, ok := r.s.members.get(name); ok && r.awaitedLocked(n.GetState()) {
+			r.applyLocked(&orlav1.Applied{Node: name, Revision: h.GetRevision(), Refusals: h.GetRefusals()})
 		}
 	}
 }

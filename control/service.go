@@ -83,6 +83,7 @@ type Service struct {
 	greeted     atomic.Pointer[time.Time] // when this hub has asked who is there; nil: not yet
 	stagings    stagings
 	tails       tails
+	rollouts    rollouts
 	background  sync.WaitGroup          // what was started on behalf of messages
 	applying    sync.Mutex              // one change of the table at a time, from its reading to its swap
 	hoarded     map[modules.Digest]bool // releases of which the node has all; of the goroutine that catches up

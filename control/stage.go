@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,9 +27,15 @@ const (
 
 // staging is a release that a hub has asked this node to get ready.
 type staging struct {
+	ask    *orlav1.Stage
 	cancel context.CancelFunc
 	answer *orlav1.Staged // nil: it is being worked on
 	r      *dispatch.Release
+}
+
+// is reports whether the release was asked for.
+func (j *staging) is(p dispatch.Part) bool {
+	return j.ask.GetRelease() == p.Number && j.ask.GetDigest() == p.Digest.String()
 }
 
 // stagings are the releases that hubs have asked for, by the id of the question.
@@ -36,19 +43,6 @@ type stagings struct {
 	mu    sync.Mutex // guards all below
 	byID  map[string]*staging
 	slots chan struct{}
-}
-
-// forget drops the question that a release was got ready for, which has gone live.
-func (s *stagings) forget(r *dispatch.Release) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for id, job := range s.byID {
-		if job.r == r {
-			job.r = nil
-			delete(s.byID, id)
-			job.cancel()
-		}
-	}
 }
 
 // onStage gets a release ready in a goroutine of its own, and tells the hubs.
@@ -68,7 +62,7 @@ func (s *Service) onStage(ctx context.Context, msg cluster.Message) {
 	}
 	keep := min(time.Duration(st.GetKeepMs())*time.Millisecond, maxKeep)
 	ctx, cancel := context.WithTimeout(ctx, keep)
-	job := &staging{cancel: cancel}
+	job := &staging{ask: st, cancel: cancel}
 	if s.stagings.byID == nil {
 		s.stagings.byID = map[string]*staging{}
 		s.stagings.slots = make(chan struct{}, stagesAtOnce)
@@ -208,6 +202,24 @@ func (s *Service) unstage(id string) {
 	if job.r != nil {
 		s.withdraw(job.r)
 	}
+}
+
+// end lets go of the releases that were asked for and that their head asks for now, and
+// returns the hub that has asked; empty if none has.
+func (s *stagings) end(head *orlav1.Head) (hub string) {
+	parts, err := partsOf(head)
+	if err != nil {
+		return ""
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, job := range s.byID {
+		if job.ask.GetName() == head.GetName() && slices.ContainsFunc(parts, job.is) {
+			hub = job.ask.GetOrigin()
+			job.cancel() // which leads to unstage
+		}
+	}
+	return hub
 }
 
 // blobsOf returns what a release consists of, but for its manifest.
