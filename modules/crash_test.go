@@ -227,3 +227,34 @@ func checkFull(t *testing.T, root string, full error) {
 	}
 	put(t, d, []byte("room again")) // what the failed upload took is free
 }
+
+// A blob that is put durably needs no marker: it is on the disk before it has its name.
+func TestPutDurableLeavesNoMarker(t *testing.T) {
+	root := t.TempDir()
+	d := open(t, root)
+	for _, content := range []string{"a", "b", "a"} {
+		digest, err := d.PutDurable([]byte(content))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b, err := d.Read(digest, 10); err != nil || string(b) != content {
+			t.Errorf("Read = %q, %v, want %q", b, err, content)
+		}
+	}
+	if left, err := filepath.Glob(filepath.Join(root, "tmp", "*", "*")); len(left) > 0 || err != nil {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	put(t, d, []byte("c"))
+	if _, err := d.PutDurable([]byte("c")); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := filepath.Glob(filepath.Join(root, "tmp", "*", "*")); len(left) > 0 || err != nil {
+		t.Errorf("a blob that was put before is not durable yet: %v, %v", left, err)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.PutDurable([]byte("d")); !errors.Is(err, modules.ErrClosed) {
+		t.Errorf("PutDurable after Close = %v, want ErrClosed", err)
+	}
+}

@@ -24,6 +24,7 @@ type dirtyState struct {
 	writers int        // open writers
 	commits uint64     // blobs committed in this session
 	paths   []string   // committed since the last Sync; only where the system has no syncfs
+	folders [256]bool  // of blobs, by the first byte of the digest, that are durable themselves
 }
 
 // beginWrite counts a writer, and makes the marker durable before the first one
@@ -55,6 +56,57 @@ func (d *Dir) endWrite(path string) {
 	if !haveSyncfs {
 		s.paths = append(s.paths, path)
 	}
+}
+
+// PutDurable is [Dir.Put] for a single blob that shall survive a power failure when it
+// returns. It syncs the blob and what leads to it, where Put and Sync take a marker and
+// everything that the disk has to write.
+func (d *Dir) PutDurable(b []byte) (Digest, error) {
+	digest := Sum(b)
+	if size, err := d.Size(digest); err == nil && size == int64(len(b)) && d.Has(digest) {
+		return digest, errors.Join(d.syncWay(digest), d.Sync()) // it may have been put otherwise
+	}
+	if d.session.closed() {
+		return Digest{}, fmt.Errorf("store blob: %w", ErrClosed)
+	}
+	f, err := os.CreateTemp(d.session.path, "blob-")
+	if err != nil {
+		return Digest{}, fmt.Errorf("store blob: %w", err)
+	}
+	if _, err = f.Write(b); err == nil {
+		err = errors.Join(f.Chmod(0o400), f.Sync())
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = d.publish(f.Name(), digest)
+	}
+	if err != nil {
+		os.Remove(f.Name()) //nolint:errcheck,gosec // at worst the next OpenDir does it
+		return Digest{}, fmt.Errorf("store blob %s: %w", digest, err)
+	}
+	return digest, d.syncWay(digest)
+}
+
+// syncWay makes durable that a blob is in its folder, and, once in the life of d, that
+// the folder is there.
+func (d *Dir) syncWay(digest Digest) error {
+	folder := filepath.Dir(d.path(digest))
+	if err := syncPath(folder); err != nil {
+		return fmt.Errorf("sync blob store: %w", err)
+	}
+	s := &d.dirty
+	s.mu.Lock()
+	known := s.folders[digest[0]]
+	s.mu.Unlock()
+	if known {
+		return nil
+	}
+	if err := syncPath(filepath.Dir(folder)); err != nil {
+		return fmt.Errorf("sync blob store: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.folders[digest[0]] = true
+	return nil
 }
 
 // Sync makes everything that was committed before the call durable: one syncfs
