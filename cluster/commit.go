@@ -115,6 +115,24 @@ func (c *Cluster) Get(ctx context.Context, key string) (Entry, error) {
 	return e, err
 }
 
+// Known returns the key's entry as this node has it, without asking: at the revision
+// given or a later one, which another node may have changed meanwhile. It returns
+// [ErrNotFound], or [ErrUnavailable] if the node does not come to know that revision.
+func (c *Cluster) Known(ctx context.Context, key string, revision uint64) (Entry, error) {
+	ctx, cancel := c.bounded(ctx)
+	defer cancel()
+	if err := c.synced.at.wait(ctx, revision, c.stopped); err != nil {
+		return Entry{}, fmt.Errorf("%w: get %q as of revision %d: %w", ErrUnavailable, key, revision, err)
+	}
+	c.synced.mu.RLock()
+	defer c.synced.mu.RUnlock()
+	e, ok := c.synced.entries[key]
+	if !ok {
+		return Entry{}, fmt.Errorf("get %q: %w", key, ErrNotFound)
+	}
+	return e, nil
+}
+
 // List returns the entries whose keys begin with prefix, in the order of their
 // revisions, all as of one revision that is not older than the call: a read after
 // a write sees it. It returns [ErrUnavailable].

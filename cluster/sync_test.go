@@ -150,3 +150,25 @@ func TestListWaitsForTheSync(t *testing.T) {
 		t.Errorf("List = %v, %v, want k", got, err)
 	}
 }
+
+// What a node knows it tells without asking, but never as of before a revision that its
+// caller has heard of.
+func TestKnownWaitsForARevision(t *testing.T) {
+	n := start(t, t.TempDir())
+	first := n.must(put("k", "v", 0))
+	for _, tt := range []struct {
+		key      string
+		revision uint64
+		want     error
+	}{
+		{"k", 0, nil}, {"k", first, nil}, {"other", first, ErrNotFound}, {"k", first + 1, ErrUnavailable},
+	} {
+		must(t, n.Wait(t.Context(), first))
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		e, err := n.Known(ctx, tt.key, tt.revision)
+		cancel()
+		if !errors.Is(err, tt.want) || err == nil && (string(e.Value) != "v" || e.Revision != first) {
+			t.Errorf("Known(%q, %d) = %v, %v, want %v", tt.key, tt.revision, e, err, tt.want)
+		}
+	}
+}
