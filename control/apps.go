@@ -101,7 +101,7 @@ func (s *Service) RemoveApp(ctx context.Context, req *connect.Request[orlav1.Rem
 	if err != nil {
 		return nil, err
 	}
-	changes, err := s.giveUp(ctx, head)
+	changes, err := s.giveUp(ctx, head, revision)
 	if err != nil {
 		return nil, callError(err)
 	}
@@ -127,9 +127,9 @@ func (s *Service) RemoveApp(ctx context.Context, req *connect.Request[orlav1.Rem
 // giveUp returns the changes that free every host that head owns. The claims are
 // found through the live release; if its manifest can't be read, through a scan,
 // so that a damaged app can be removed too.
-func (s *Service) giveUp(ctx context.Context, head *orlav1.Head) ([]cluster.Change, error) {
+func (s *Service) giveUp(ctx context.Context, head *orlav1.Head, revision uint64) ([]cluster.Change, error) {
 	if live, err := s.live(head); err == nil {
-		changes, _, err := s.claims(ctx, head.GetName(), live.GetHosts(), nil)
+		changes, _, err := s.claims(ctx, head.GetName(), revision, live.GetHosts(), nil)
 		return changes, err
 	}
 	entries, err := s.cfg.Register.List(ctx, hostPrefix)

@@ -184,10 +184,7 @@ func (d *deploy) run() error {
 		d.s.cfg.Dispatcher.Discard(built)
 		return d.send(&orlav1.DeployResponse{Event: &orlav1.DeployResponse_Checked{Checked: &orlav1.Checked{Digest: digest.String(), Summary: release.Summary(m)}}})
 	}
-	if err := d.store(encoded, m, digest); err != nil {
-		d.s.cfg.Dispatcher.Discard(built)
-		return err
-	}
+	mv.encoded, mv.store = encoded, func() error { return d.store(encoded, m, digest) }
 	d.progress("activate", 0, 1, "")
 	ended := lead(mv.head, number, nil)
 	mv.fresh = true
@@ -273,7 +270,7 @@ func (d *deploy) plan(m *orlav1.Manifest) (move, error) {
 	}
 	// What is compressed already stays so, also after a restart.
 	d.s.cfg.Compressor.Remember(live.GetSite().GetFiles())
-	_, problems, err := d.s.claims(d.ctx, m.GetName(), live.GetHosts(), m.GetHosts())
+	_, problems, err := d.s.claims(d.ctx, m.GetName(), revision, live.GetHosts(), m.GetHosts())
 	if err != nil {
 		return move{}, err
 	}
@@ -314,13 +311,21 @@ func (d *deploy) complete(m *orlav1.Manifest) error {
 	return nil
 }
 
-// store keeps the manifest and makes all of the release durable.
-func (d *deploy) store(encoded []byte, m *orlav1.Manifest, digest modules.Digest) error {
-	if _, err := d.s.cfg.Blobs.Put(encoded); err != nil {
+// storeManifest keeps a manifest and makes all of its release durable.
+func (s *Service) storeManifest(encoded []byte) error {
+	if _, err := s.cfg.Blobs.PutDurable(encoded); err != nil {
 		return storeError(err)
 	}
-	if err := d.s.cfg.Blobs.Sync(); err != nil {
+	if err := s.cfg.Blobs.Sync(); err != nil {
 		return storeError(err)
+	}
+	return nil
+}
+
+// store keeps the manifest and makes all of the release durable.
+func (d *deploy) store(encoded []byte, m *orlav1.Manifest, digest modules.Digest) error {
+	if err := d.s.storeManifest(encoded); err != nil {
+		return err
 	}
 	// The nodes have it from each other: a common store that is away keeps nothing from
 	// going live, and gets it later.

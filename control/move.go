@@ -32,7 +32,9 @@ type move struct {
 	fresh    bool         // the live release is new with this move
 	manifest *orlav1.Manifest
 	digest   modules.Digest
-	before   []string // hosts that the live release owns
+	encoded  []byte       // the manifest; nil: it is in the store
+	store    func() error // keeps what is not in the store yet; nil: all is
+	before   []string     // hosts that the live release owns
 	started  time.Time
 	rollout  *orlav1.Rollout
 	tell     func(*orlav1.NodeResult) // hears how far the nodes are; nil: nobody does
@@ -120,13 +122,28 @@ func (s *Service) live(head *orlav1.Head) (*orlav1.Manifest, error) {
 	return m, nil
 }
 
-// claims returns the changes that hand hosts to name and give up those that it
-// had before, and a problem for each that somebody else owns.
-func (s *Service) claims(ctx context.Context, name string, before, hosts []string) ([]cluster.Change, release.Problems, error) {
+// claim returns who owns a host. The claims of an app change with its head: who has read
+// that, at a revision, knows the app's own without asking, and commits to what it is told
+// of others'. What would be a problem is asked for, and so is all of an app that is new.
+func (s *Service) claim(ctx context.Context, name string, revision uint64, pattern string) (cluster.Entry, error) {
+	key := hostKey(pattern)
+	if revision > 0 {
+		e, err := s.cfg.Register.Known(ctx, key, revision)
+		if errors.Is(err, cluster.ErrNotFound) || err == nil && string(e.Value) == name {
+			return e, err
+		}
+	}
+	return s.get(ctx, key)
+}
+
+// claims returns the changes that hand hosts to name and give up those that it had
+// before, and a problem for each that somebody else owns; revision is that at which the
+// head was read.
+func (s *Service) claims(ctx context.Context, name string, revision uint64, before, hosts []string) ([]cluster.Change, release.Problems, error) {
 	var changes []cluster.Change
 	var problems release.Problems
 	for i, pattern := range hosts {
-		e, err := s.get(ctx, hostKey(pattern))
+		e, err := s.claim(ctx, name, revision, pattern)
 		switch {
 		case errors.Is(err, cluster.ErrNotFound):
 			changes = append(changes, cluster.Change{Key: hostKey(pattern), Value: []byte(name)})
@@ -140,7 +157,7 @@ func (s *Service) claims(ctx context.Context, name string, before, hosts []strin
 		if slices.Contains(hosts, pattern) {
 			continue
 		}
-		e, err := s.get(ctx, hostKey(pattern))
+		e, err := s.claim(ctx, name, revision, pattern)
 		if err != nil && !errors.Is(err, cluster.ErrNotFound) {
 			return nil, nil, err
 		}
@@ -170,7 +187,7 @@ func (s *Service) commit(ctx context.Context, mv move, built *dispatch.Release) 
 	if err != nil {
 		return nil, err
 	}
-	changes, problems, err := s.claims(ctx, name, mv.before, mv.manifest.GetHosts())
+	changes, problems, err := s.claims(ctx, name, mv.revision, mv.before, mv.manifest.GetHosts())
 	if err != nil {
 		return nil, err
 	}
@@ -180,13 +197,23 @@ func (s *Service) commit(ctx context.Context, mv move, built *dispatch.Release) 
 	if err := s.awaitMembers(ctx); err != nil {
 		return nil, err
 	}
+	kept := mv.keep()
+	defer kept()                          //nolint:errcheck // asked below, if it matters
+	if len(mv.encoded) > inlineManifest { // others fetch it; a smaller one they are sent meanwhile
+		err = kept()
+	} else if mv.encoded == nil {
+		mv.encoded, err = s.cfg.Blobs.Read(mv.digest, maxMessageBytes)
+	}
+	if err != nil {
+		return nil, err
+	}
 	r := s.newRollout(ctx, mv.head, mv.rollout, mv.tell)
 	defer r.end()
-	encoded, err := s.cfg.Blobs.Read(mv.digest, maxMessageBytes)
-	if err != nil {
-		return nil, fmt.Errorf("read manifest: %w", err)
+	if err := r.stage(built, mv.encoded, mv.head.GetChanged()); err != nil {
+		return nil, err
 	}
-	if err := r.stage(built, encoded, mv.head.GetChanged()); err != nil {
+	if err := kept(); err != nil {
+		r.unstage()
 		return nil, err
 	}
 	revert, err := r.try(ctx, built)
@@ -199,10 +226,7 @@ func (s *Service) commit(ctx context.Context, mv move, built *dispatch.Release) 
 	revision, err := s.move(ctx, mv, append(changes, cluster.Change{Key: headKey(name), Value: value, Expect: mv.revision}))
 	if err != nil {
 		r.unstage()
-		if errors.Is(err, cluster.ErrConflict) {
-			return nil, s.conflict(ctx, name, err)
-		}
-		return nil, err
+		return nil, s.notMoved(ctx, mv, err)
 	}
 	r.moved(revision, moved)
 	live, err := s.report(ctx, mv, r, revision, moved)
@@ -210,6 +234,23 @@ func (s *Service) commit(ctx context.Context, mv move, built *dispatch.Release) 
 		live.TotalMs = milliseconds(time.Since(mv.started))
 	}
 	return live, err
+}
+
+// keep begins to keep what is new, and returns what waits for that.
+func (mv *move) keep() (kept func() error) {
+	if mv.store == nil {
+		return func() error { return nil }
+	}
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		err = mv.store()
+	}()
+	return func() error {
+		<-done
+		return err
+	}
 }
 
 // report waits for this node and the others, and says what they have made of a move.
@@ -296,6 +337,18 @@ func overtaken(mv move, now cluster.Entry, uncertain error) (uint64, error) {
 		return 0, uncertain
 	}
 	return 0, cluster.ErrConflict
+}
+
+// notMoved is the error of a move that was not made: of one that came second, who came
+// first, be it with a host.
+func (s *Service) notMoved(ctx context.Context, mv move, cause error) error {
+	if !errors.Is(cause, cluster.ErrConflict) {
+		return cause
+	}
+	if _, problems, err := s.claims(ctx, mv.head.GetName(), 0, nil, mv.manifest.GetHosts()); err == nil && problems != nil {
+		return problems
+	}
+	return s.conflict(ctx, mv.head.GetName(), cause)
 }
 
 // conflict is the error of the one who came second: it names who came first.

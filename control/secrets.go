@@ -2,7 +2,6 @@ package control
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -388,17 +387,13 @@ func (s *Service) redeploy(ctx context.Context, mv move, message string) (*orlav
 	if err != nil {
 		return nil, err
 	}
-	_, err = s.cfg.Blobs.Put(encoded)
-	if err = cmp.Or(err, s.cfg.Blobs.Sync()); err != nil {
-		s.cfg.Dispatcher.Discard(built)
-		return nil, storeError(err)
-	}
 	ended := lead(head, number, nil)
 	head.Releases = append(head.Releases, &orlav1.Release{
 		Number: number, Digest: digest.String(), Created: created, Who: caller(ctx).name, Message: message,
 	})
 	stamp(ctx, head)
-	mv.digest, mv.fresh = digest, true
+	mv.digest, mv.encoded, mv.fresh = digest, encoded, true
+	mv.store = func() error { return s.storeManifest(encoded) }
 	live, err := s.commit(ctx, mv, built)
 	if err != nil {
 		return nil, err

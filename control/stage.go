@@ -151,15 +151,12 @@ func (s *Service) stagedManifest(ctx context.Context, st *orlav1.Stage, digest m
 		}
 		return release.Decode(b)
 	}
-	got, err := s.cfg.Blobs.Put(st.GetManifest())
+	got, err := s.cfg.Blobs.PutDurable(st.GetManifest())
 	if err != nil {
 		return nil, fmt.Errorf("store the manifest: %w", err)
 	}
 	if got != digest {
 		return nil, errors.New("the manifest is not the one that was announced")
-	}
-	if err := s.cfg.Blobs.Sync(); err != nil {
-		return nil, fmt.Errorf("store the manifest: %w", err)
 	}
 	return release.Decode(st.GetManifest())
 }
