@@ -65,6 +65,30 @@ func (c *Cluster) Beat() (value []byte, age time.Duration) {
 	return c.pulse.value, time.Since(c.pulse.heard)
 }
 
+// Heartbeat returns how long ago the register was heard of. It reports false for a node
+// that is alone, which has no heartbeat; one that has heard of none yet waits for it since
+// it was made.
+func (c *Cluster) Heartbeat() (age time.Duration, ok bool) {
+	if c.kind == alone {
+		return 0, false
+	}
+	c.pulse.mu.Lock()
+	defer c.pulse.mu.Unlock()
+	since := c.pulse.heard
+	if since.IsZero() {
+		since = c.made
+	}
+	return time.Since(since), true
+}
+
+// Lag returns how many revisions the node has heard of that it does not serve yet.
+func (c *Cluster) Lag() uint64 {
+	c.pulse.mu.Lock()
+	latest := c.pulse.revision
+	c.pulse.mu.Unlock()
+	return max(latest, c.synced.at.load(), c.Applied()) - c.Applied()
+}
+
 // beats returns a timer that says when this node is to write a heartbeat; one that
 // never does for nodes that write none.
 func (s *session) beats() *time.Timer {

@@ -51,6 +51,7 @@ type Config struct {
 type Cluster struct {
 	cfg     Config
 	kind    kind
+	made    time.Time
 	log     *slog.Logger
 	metrics *instruments
 
@@ -122,7 +123,7 @@ func New(cfg Config) (*Cluster, error) {
 		return nil, err
 	}
 	c := &Cluster{
-		cfg: cfg, kind: cfg.Topology.kind(), log: cfg.Logger,
+		cfg: cfg, kind: cfg.Topology.kind(), made: time.Now(), log: cfg.Logger,
 		box: newMailbox(), opened: make(chan struct{}), stopped: make(chan struct{}), holds: make(chan *hold),
 	}
 	if c.log == nil {

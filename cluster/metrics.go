@@ -21,7 +21,7 @@ type instruments struct {
 func newInstruments(c *Cluster) (*instruments, error) {
 	m := c.cfg.Meter.Meter("github.com/orla-edge/orla/cluster")
 	var in instruments
-	var errs [5]error
+	var errs [6]error
 	in.commits, errs[0] = m.Int64Counter("orla.register.commits",
 		metric.WithUnit("{commit}"), metric.WithDescription("Commits by outcome."))
 	in.gaps, errs[1] = m.Int64Counter("orla.register.gaps",
@@ -34,6 +34,9 @@ func newInstruments(c *Cluster) (*instruments, error) {
 	ready, err := m.Int64ObservableGauge("orla.register.ready",
 		metric.WithUnit("1"), metric.WithDescription("1 if changes can be committed."))
 	errs[4] = err
+	age, err := m.Float64ObservableGauge("orla.cluster.heartbeat.age",
+		metric.WithUnit("s"), metric.WithDescription("Time since the register was last heard of."))
+	errs[5] = err
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, fmt.Errorf("make instruments: %w", err)
 	}
@@ -44,8 +47,11 @@ func newInstruments(c *Cluster) (*instruments, error) {
 			one = 1
 		}
 		o.ObserveInt64(ready, one)
+		if since, ok := c.Heartbeat(); ok {
+			o.ObserveFloat64(age, since.Seconds())
+		}
 		return nil
-	}, revision, ready)
+	}, revision, ready, age)
 	if err != nil {
 		return nil, fmt.Errorf("observe gauges: %w", err)
 	}

@@ -1,7 +1,6 @@
 package control
 
 import (
-	"cmp"
 	"context"
 	"math/rand/v2"
 	"slices"
@@ -51,14 +50,40 @@ const (
 
 // members is who is in the cluster, as this node has heard.
 type members struct {
-	mu    sync.Mutex // guards heard
+	mu    sync.Mutex // guards what follows
 	heard map[string]heard
+	marks []mark // oldest first: the last one from before behindAfter, and those since
+}
+
+// mark is the revision that this node was at, at a time. Heartbeats are revisions too.
+type mark struct {
+	revision uint64
+	at       time.Time
+}
+
+// behindAfter is how old the revision of a node may be that is not behind.
+const behindAfter = 5 * time.Second
+
+// mark notes how far this node is.
+func (m *members) mark(revision uint64, now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.marks = append(m.marks, mark{revision, now})
+	for len(m.marks) > 1 && now.Sub(m.marks[1].at) >= behindAfter {
+		m.marks = m.marks[1:]
+	}
+}
+
+// behindLocked reports whether a node is at a revision that this one left a while ago.
+func (m *members) behindLocked(revision uint64, now time.Time) bool {
+	return len(m.marks) > 0 && now.Sub(m.marks[0].at) >= behindAfter && revision < m.marks[0].revision
 }
 
 // heard is what a node has said of itself, and when.
 type heard struct {
 	*orlav1.Member
-	at time.Time
+	at     time.Time
+	behind bool // its revision was one that this node had left long before
 }
 
 // lost reports whether the node has been silent for too long.
@@ -75,7 +100,8 @@ func (m *members) note(member *orlav1.Member) {
 	if _, known := m.heard[member.GetNode()]; !known && len(m.heard) >= maxMembers {
 		return
 	}
-	m.heard[member.GetNode()] = heard{member, time.Now()}
+	now := time.Now()
+	m.heard[member.GetNode()] = heard{member, now, m.behindLocked(member.GetRevision(), now)}
 }
 
 // list returns everybody who is remembered, by name.
@@ -244,6 +270,7 @@ func (s *Service) greet() {
 // introduce tells the hubs about this node.
 func (s *Service) introduce() {
 	self := s.self()
+	s.members.mark(self.GetRevision(), time.Now())
 	s.members.note(self)
 	s.send(cluster.Hubs, topicMember, self)
 }
@@ -297,16 +324,28 @@ func (s *Service) nudge() {
 	}
 }
 
-// stateOf says in a word how a node is.
+// States of a node that come on top of its phases.
+const (
+	stateLost     = "lost"
+	stateCutOff   = "cut off"
+	stateBehind   = "behind"
+	stateRefusing = "refusing"
+)
+
+// stateOf says in a word how a node is: the worst that there is to say.
 func (h heard) stateOf(now time.Time) string {
 	switch {
 	case h.lost(now):
-		return "lost"
-	case h.GetPhase() != phaseServing:
+		return stateLost
+	case h.GetPhase() != phaseServing && h.GetPhase() != "":
 		return h.GetPhase()
 	case h.GetProblem() != "":
-		return "cut off"
+		return stateCutOff
+	case h.behind:
+		return stateBehind
+	case len(h.GetRefusals()) > 0:
+		return stateRefusing
 	default:
-		return cmp.Or(h.GetPhase(), phaseServing)
+		return phaseServing
 	}
 }

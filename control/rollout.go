@@ -164,6 +164,7 @@ func (r *rollout) applyLocked(ap *orlav1.Applied) {
 			return
 		}
 	}
+	r.s.metrics.propagation.Record(r.limit, n.GetMs()/1000)
 	r.setLocked(n, orlav1.NodeState_NODE_STATE_LIVE, "")
 }
 

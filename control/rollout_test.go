@@ -171,7 +171,7 @@ func TestSilentNodesAreNamedThenLeftBehind(t *testing.T) {
 	answers(t, all[0], "v1")
 
 	all[0].s.members.mu.Lock()
-	all[0].s.members.heard["e2"] = heard{member.Member, time.Now().Add(-lostAfter - time.Second)}
+	all[0].s.members.heard["e2"] = heard{Member: member.Member, at: time.Now().Add(-lostAfter - time.Second)}
 	all[0].s.members.mu.Unlock()
 	live, err := all[0].push("v2", nil)
 	if err != nil || live.GetUnproven() != "" {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"go.opentelemetry.io/otel/metric"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/orla-edge/orla/cluster"
@@ -66,7 +67,9 @@ type Config struct {
 	Changed func()
 	// Backups is where the register is exported to now and then; empty: nowhere.
 	Backups string
-	Logger  *slog.Logger
+	// Meter makes the instruments; nil makes none.
+	Meter  metric.MeterProvider
+	Logger *slog.Logger
 }
 
 // Service implements orlav1connect.ControlServiceHandler.
@@ -84,6 +87,7 @@ type Service struct {
 	stagings    stagings
 	tails       tails
 	rollouts    rollouts
+	metrics     instruments
 	background  sync.WaitGroup          // what was started on behalf of messages
 	applying    sync.Mutex              // one change of the table at a time, from its reading to its swap
 	hoarded     map[modules.Digest]bool // releases of which the node has all; of the goroutine that catches up
@@ -99,11 +103,17 @@ var _ orlav1connect.ControlServiceHandler = (*Service)(nil)
 // New returns the service. Call [Service.Apply] with what the register says, and
 // serve [Service.Handler].
 func New(cfg Config) *Service {
-	return &Service{
+	s := &Service{
 		cfg: cfg, started: time.Now(), catalog: newCatalog(cfg.AdminToken), stopped: make(chan struct{}),
 		incarnation: rand.Text(), hoarded: map[modules.Digest]bool{}, lacking: make(chan struct{}, 1), moved: make(chan struct{}, 1),
 		ledger: &ledger{stream: cfg.Audit, file: cfg.AuditFile, log: cfg.Logger},
 	}
+	var err error
+	if s.metrics, err = s.newInstruments(cfg.Meter); err != nil {
+		cfg.Logger.Error("service is not measured", "error", err)
+		s.metrics, _ = s.newInstruments(nil) // which cannot fail
+	}
+	return s
 }
 
 // Stop ends the calls that would go on as long as their clients like, so that

@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
+	"time"
 
 	"github.com/orla-edge/orla/server"
 )
@@ -31,16 +33,47 @@ type health struct {
 	Revision uint64 `json:"revision,omitempty"`
 	// Register is why changes can't be made now; the node serves without it.
 	Register string `json:"register,omitempty"`
+	// HeartbeatMs is how long ago the cluster was heard of, in milliseconds.
+	HeartbeatMs *float64 `json:"heartbeatMs,omitempty"`
+	// Lag is how many revisions the node has heard of that it does not serve yet.
+	Lag uint64 `json:"lag,omitempty"`
 	// Refused are the apps whose newest release the node did not take over.
 	Refused []string `json:"refused,omitempty"`
 }
 
-// readyz says whether to send requests here. A node whose register is out of
-// reach is ready: it serves its last good state.
+// ReadyWhen is when a node that serves says that it is ready.
+const (
+	// ReadyServing: always. A node that is cut off serves its last good state.
+	ReadyServing = "serving"
+	// ReadyCurrent: as long as it serves what the cluster does.
+	ReadyCurrent = "current"
+)
+
+// currentWithin is how old the last word of the cluster may be for ReadyCurrent.
+const currentWithin = 10 * time.Second
+
+// outdated returns why the node may serve something else than the cluster does; empty:
+// it does not.
+func (n *Node) outdated() string {
+	if age, ok := n.register.Heartbeat(); ok && age > currentWithin {
+		return "no word from the cluster for " + age.Round(time.Second).String()
+	}
+	if refused := n.control.Refused(); len(refused) > 0 {
+		return "the newest release is refused of: " + strings.Join(refused, ", ")
+	}
+	return ""
+}
+
+// readyz says whether to send requests here. Unless it is asked for by ReadyCurrent, a
+// node whose register is out of reach is ready: it serves its last good state.
 func (n *Node) readyz(w http.ResponseWriter, _ *http.Request) {
 	switch phase := n.phase.Load(); {
 	case phase == serving && n.isDrained():
 		answer(w, http.StatusServiceUnavailable, health{Status: "not ready", Reason: "drained: orla nodes resume " + n.cfg.Name})
+	case phase == serving && n.cfg.ReadyWhen == ReadyCurrent && n.outdated() != "":
+		h := n.health("not ready")
+		h.Reason = n.outdated()
+		answer(w, http.StatusServiceUnavailable, h)
 	case phase == serving:
 		answer(w, http.StatusOK, n.health("ready"))
 	case phase == draining:
@@ -61,7 +94,11 @@ func (n *Node) healthz(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (n *Node) health(status string) health {
-	h := health{Status: status, Revision: n.dispatch.Revision(), Refused: n.control.Refused()}
+	h := health{Status: status, Revision: n.dispatch.Revision(), Refused: n.control.Refused(), Lag: n.register.Lag()}
+	if age, ok := n.register.Heartbeat(); ok {
+		ms := float64(age.Milliseconds())
+		h.HeartbeatMs = &ms
+	}
 	if err := n.register.Ready(); err != nil {
 		h.Register = err.Error()
 	}

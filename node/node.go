@@ -68,6 +68,8 @@ type Config struct {
 	FunctionInstances int
 	// Cluster says how the node finds others; zero: it is alone.
 	Cluster Cluster
+	// ReadyWhen is ReadyServing or ReadyCurrent; empty means ReadyServing.
+	ReadyWhen string
 	// DrainDelay is how long a stopping node still accepts connections after
 	// /readyz has turned false, for load balancers to notice. Zero means none.
 	DrainDelay time.Duration
@@ -231,7 +233,7 @@ func (n *Node) openControl(ctx context.Context) error {
 		Node: n.cfg.Name, Version: n.cfg.Version, URLs: n.urls(ctx), AdminToken: secret,
 		Register: n.register, Blobs: n.blobs, Fetcher: n.fetcher, Peer: n.peerURL(ctx), Phase: n.phaseName, Drain: n.setDrained, Dispatcher: n.dispatch, Compressor: site.NewCompressor(n.blobs),
 		KV: cluster.NewKV(n.register, cluster.KVConfig{}), Backups: filepath.Join(n.cfg.Data, "backup"), SecretKey: key, OldSecretKey: old,
-		Tail: n.telemetry.Tail(), Changed: n.hostsChanged, Logger: n.log, Audit: audit, AuditFile: filepath.Join(n.cfg.Data, "audit.log"),
+		Tail: n.telemetry.Tail(), Changed: n.hostsChanged, Logger: n.log, Meter: n.telemetry.MeterProvider(), Audit: audit, AuditFile: filepath.Join(n.cfg.Data, "audit.log"),
 	})
 	return writeAdminAddr(n.cfg.Data, n.listeners.adminURL())
 }

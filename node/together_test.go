@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -25,6 +26,7 @@ import (
 type together struct {
 	t     *testing.T
 	nodes map[string]*Node
+	stops map[string]func()
 	admin string // a token that is good everywhere
 }
 
@@ -40,7 +42,7 @@ func newTogether(t *testing.T) *together {
 		return file
 	}
 	hubSecret, edgeSecret := write("hub", secret.Reveal()), write("edge", secret.Edge().Reveal())
-	c := &together{t: t, nodes: map[string]*Node{}}
+	c := &together{t: t, nodes: map[string]*Node{}, stops: map[string]func(){}}
 	seed := pairOfPorts(t)
 	ready := make(chan error, 8)
 	for i, name := range []string{"h1", "h2", "h3", "e1"} {
@@ -50,7 +52,7 @@ func newTogether(t *testing.T) *together {
 		}
 		switch {
 		case name == "e1":
-			cfg.Cluster.SecretFile = edgeSecret
+			cfg.Cluster.SecretFile, cfg.ReadyWhen = edgeSecret, ReadyCurrent
 		case i == 0:
 			cfg.Cluster.Listen = seed
 		default:
@@ -89,12 +91,13 @@ func (c *together) start(cfg Config, ended chan<- error) {
 		ended <- err
 		done <- err
 	}()
-	c.t.Cleanup(func() {
+	c.stops[cfg.Name] = sync.OnceFunc(func() {
 		stop()
 		if err := <-done; err != nil {
 			c.t.Errorf("Run: %v", err)
 		}
 	})
+	c.t.Cleanup(c.stops[cfg.Name])
 }
 
 // pairOfPorts returns an address whose port is free, and the next port too.
@@ -211,6 +214,8 @@ func TestTogether(t *testing.T) {
 	t.Run("tokens", c.tokens)
 	t.Run("audit", c.audit)
 	t.Run("logs", c.logs)
+	t.Run("seen", c.seen)
+	t.Run("cut off", c.cutOff)
 }
 
 // tokens are made and revoked at any node, and count at all of them within a second.
@@ -397,4 +402,67 @@ func (c *together) followLogs(t *testing.T, at string) {
 		}
 	}
 	stop()
+}
+
+// seen tells what nodes say of themselves: metrics, health, and readiness by either
+// policy.
+func (c *together) seen(t *testing.T) {
+	client := trustingNobody(t)
+	// Hubs know an edge's state from the next that they hear of it.
+	c.until("the hub counts four nodes that serve", func() bool {
+		_, body := get(t, client, c.nodes["h1"].listeners.adminURL()+"/metrics")
+		return strings.Contains(body, `orla_cluster_nodes{orla_node_state="serving"`) && strings.Contains(metricLine(body, `orla_node_state="serving"`), "} 4")
+	})
+	if err := c.push("h1", c.admin, "measured", "x"); err != nil {
+		t.Fatal(err)
+	}
+	_, body := get(t, client, c.nodes["h1"].listeners.adminURL()+"/metrics")
+	for _, name := range []string{"orla_cluster_heartbeat_age_seconds", "orla_cluster_refusals", "orla_cluster_propagation_seconds_count"} {
+		if metricLine(body, name) == "" {
+			t.Errorf("a hub has no metric %s", name)
+		}
+	}
+	_, body = get(t, client, c.nodes["e1"].listeners.adminURL()+"/metrics")
+	if metricLine(body, "orla_cluster_nodes") != "" {
+		t.Error("an edge counts nodes, of which it knows nothing")
+	}
+	if status, body := get(t, client, c.nodes["e1"].listeners.adminURL()+"/healthz"); status != http.StatusOK || !strings.Contains(body, `"heartbeatMs":`) {
+		t.Errorf("/healthz = %d %s, want how old the heartbeat is", status, body)
+	}
+}
+
+// metricLine returns the first sample whose text has the part.
+func metricLine(body, part string) string {
+	for line := range strings.Lines(body) {
+		if !strings.HasPrefix(line, "#") && strings.Contains(line, part) {
+			return line
+		}
+	}
+	return ""
+}
+
+// cutOff takes the hubs away from an edge: it serves on, and is ready or not as its
+// policy says.
+func (c *together) cutOff(t *testing.T) {
+	for _, name := range []string{"h1", "h2", "h3"} {
+		c.stops[name]()
+	}
+	e, client := c.nodes["e1"], trustingNobody(t)
+	c.until("the edge says that it is not current", func() bool {
+		status, body := get(t, client, e.listeners.adminURL()+"/readyz")
+		return status == http.StatusServiceUnavailable && strings.Contains(body, "no word from the cluster")
+	})
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+e.listeners.http[0].Addr().String()+"/", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Host = "measured.test"
+	res, err := client.Do(req)
+	if err != nil || res.StatusCode != http.StatusOK {
+		t.Fatalf("GET / at an edge that is cut off: %v, %v", res, err)
+	}
+	res.Body.Close()
+	if status, _ := get(t, client, e.listeners.adminURL()+"/healthz"); status != http.StatusOK {
+		t.Errorf("/healthz = %d, want 200: it serves", status)
+	}
 }

@@ -99,6 +99,9 @@ const (
 	AttrLimit = "orla.limit"
 	// AttrInstanceState is "idle" or "busy".
 	AttrInstanceState = "orla.instance.state"
+	// AttrNodeState is "serving", "starting", "drained", "draining", "cut off", "behind",
+	// "refusing" or "lost".
+	AttrNodeState = "orla.node.state"
 	// AttrGuestCPU is the CPU time that guests used for a request, in milliseconds;
 	// spans only.
 	AttrGuestCPU = "orla.guest_cpu_ms"
@@ -179,6 +182,16 @@ const (
 	RegisterRevision = "orla.register.revision"
 	// RegisterReady is a gauge (1): 1 if the node can take changes.
 	RegisterReady = "orla.register.ready"
+
+	// ClusterNodes is a gauge ({node}) by AttrNodeState, on hubs.
+	ClusterNodes = "orla.cluster.nodes"
+	// ClusterHeartbeatAge is a gauge (s) of the time since the register was last heard of.
+	ClusterHeartbeatAge = "orla.cluster.heartbeat.age"
+	// ClusterPropagation is a histogram (s) of the time from a change to its being live
+	// on each other node, at the hub that made it.
+	ClusterPropagation = "orla.cluster.propagation"
+	// ClusterRefusals is a gauge ({release}) of live releases that a node does not serve.
+	ClusterRefusals = "orla.cluster.refusals"
 
 	// ModulesBlobs is a gauge ({blob}) of blobs in the node's store.
 	ModulesBlobs = "orla.modules.blobs"

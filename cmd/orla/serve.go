@@ -80,7 +80,7 @@ func (c *console) serve(ctx context.Context, s settings.Serve, up node.Upgrade) 
 		HTTP: s.HTTP, HTTPS: s.HTTPS, Admin: s.Admin, Data: s.Data, Name: s.Node, TLS: s.TLS,
 		LogFormat: s.LogFormat, LogLevel: s.LogLevel, Output: c.err, Version: buildVersion(), CompileCommand: command,
 		FunctionMemory: s.FunctionMemory, FunctionInstances: s.FunctionInstances,
-		Upgrade: up, Cluster: clusterConfig(s.Cluster),
+		Upgrade: up, Cluster: clusterConfig(s.Cluster), ReadyWhen: s.ReadyWhen,
 	})
 }
 

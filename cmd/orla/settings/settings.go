@@ -64,6 +64,7 @@ func nodeTable() []Setting {
 		{Flag: "data", Default: DefaultData(), Usage: "`directory` that the node keeps everything in", check: filled},
 		{Flag: "node", Usage: "`name` of the node in logs and metrics (default: the host's name)", check: nodeName},
 		{Flag: "tls", Default: "internal", Usage: "`mode`: internal (certificates of the node's own CA) or off", Values: []string{"internal", "off"}},
+		{Flag: "ready-when", Default: "serving", Usage: "`policy` of /readyz: serving (also what the cluster has left behind) or current", Values: []string{"serving", "current"}},
 		{Flag: "log-format", Default: "text", Usage: "`format` of the log: text or json", Values: []string{"text", "json"}},
 		{Flag: "log-level", Default: "info", Usage: "least `level` that is logged: debug, info, warn or error", Values: []string{"debug", "info", "warn", "error"}},
 		{Flag: "function-memory", Usage: "`size` that the memories of all functions have together (default: half of the machine's)", check: size},
@@ -75,6 +76,7 @@ func nodeTable() []Setting {
 type Serve struct {
 	HTTP, HTTPS, Admin string
 	Data, Node, TLS    string
+	ReadyWhen          string
 	LogFormat          string
 	LogLevel           slog.Level
 	// FunctionMemory is a number of bytes; zero means half of the machine's.
@@ -92,6 +94,7 @@ type file struct {
 	Data      string `toml:"data" example:"\"/var/lib/orla\""`
 	Node      string `toml:"node" example:"\"fra1\""`
 	TLS       string `toml:"tls" jsonschema:"enum=internal,enum=off" later:"acme"`
+	ReadyWhen string `toml:"ready_when" jsonschema:"enum=serving,enum=current"`
 	LogFormat string `toml:"log_format" jsonschema:"enum=text,enum=json"`
 	LogLevel  string `toml:"log_level" jsonschema:"enum=debug,enum=info,enum=warn,enum=error"`
 
@@ -125,7 +128,7 @@ func (f *file) values() map[string]string {
 	}
 	values := map[string]string{
 		"http": f.HTTP, "https": f.HTTPS, "admin": f.Admin, "data": f.Data, "node": f.Node,
-		"tls": f.TLS, "log-format": f.LogFormat, "log-level": f.LogLevel,
+		"tls": f.TLS, "ready-when": f.ReadyWhen, "log-format": f.LogFormat, "log-level": f.LogLevel,
 		"function-memory": f.FunctionMemory, "function-instances": instances,
 	}
 	maps.Copy(values, f.clusterValues())
@@ -260,7 +263,7 @@ func decode(doc *document.Document, dir string) (map[string]string, error) {
 func serve(got map[string]string) (Serve, error) {
 	s := Serve{
 		HTTP: got["http"], HTTPS: got["https"], Admin: got["admin"], Node: got["node"],
-		TLS: got["tls"], LogFormat: got["log-format"],
+		TLS: got["tls"], ReadyWhen: got["ready-when"], LogFormat: got["log-format"],
 	}
 	if err := s.LogLevel.UnmarshalText([]byte(got["log-level"])); err != nil {
 		return Serve{}, fmt.Errorf("read log level: %w", err)

@@ -71,7 +71,7 @@ func TestPrecedence(t *testing.T) {
 			if tt.file != "" {
 				src.File = write(t, tt.file)
 			}
-			want := Serve{HTTP: ":8080", HTTPS: ":8443", Admin: "127.0.0.1:7070", Data: DefaultData(), TLS: "internal", LogFormat: "text", FunctionInstances: 20_000, Cluster: Cluster{Peer: ":7071"}}
+			want := Serve{HTTP: ":8080", HTTPS: ":8443", Admin: "127.0.0.1:7070", Data: DefaultData(), TLS: "internal", ReadyWhen: "serving", LogFormat: "text", FunctionInstances: 20_000, Cluster: Cluster{Peer: ":7071"}}
 			tt.want(&want)
 			got, err := Resolve(src)
 			if err != nil {
