@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // register speaks to the bucket over one connection.
@@ -48,6 +49,7 @@ var errWrongLast = errors.New("wrong last sequence")
 
 // The error codes of JetStream that are told apart.
 const (
+	codeNoLeader              = 10008 // of the hubs, or of the stream
 	codeInsufficientResources = 10023
 	codeNoMessage             = 10037
 	codeWrongLast             = 10071
@@ -60,7 +62,20 @@ type apiError struct {
 	Text string `json:"description"`
 }
 
-func (e *apiError) Error() string { return fmt.Sprintf("%s (%d)", e.Text, e.Code) }
+// Unwrap tells what a person can do.
+func (e *apiError) Unwrap() error {
+	if e.Code == codeNoLeader {
+		return errNoLeader
+	}
+	return nil
+}
+
+func (e *apiError) Error() string {
+	if e.Code == codeNoLeader {
+		return errNoLeader.Error()
+	}
+	return fmt.Sprintf("%s (%d)", e.Text, e.Code)
+}
 
 // fail notes that the server does not store what it is sent, and releases those
 // who wait for an answer.
@@ -232,6 +247,9 @@ func reason(ctx context.Context, err error) error {
 	}
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
+	}
+	if failed, ok := errors.AsType[*jetstream.APIError](err); ok && failed.ErrorCode == codeNoLeader {
+		return errNoLeader
 	}
 	return err
 }

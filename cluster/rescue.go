@@ -54,6 +54,9 @@ func (c Condition) Gone() []HubState {
 // ErrHealthy means that there is nothing to rescue.
 var ErrHealthy = errors.New("cluster: nothing to rescue")
 
+// ErrNoHub means that there is no hub of that name.
+var ErrNoHub = errors.New("cluster: no such hub")
+
 const (
 	// stepIn bounds each step of a rescue: hubs notice after some seconds that they
 	// have no leader any more, and an election takes some too.
@@ -116,13 +119,17 @@ func (r *rescuer) condition(ctx context.Context) (Condition, error) {
 	delete(known, "")
 	self := r.link.srv.Node()
 	known[self] = r.c.cfg.Node
-	here, err := roll(ctx, r.link.nc, len(known))
+	here, err := roll(ctx, r.link.nc, max(len(known), hubs))
 	if err != nil {
 		return Condition{}, err
 	}
 	cond := Condition{Leader: info.Meta.Leader, Lost: r.c.Lost()}
 	for id, name := range known {
 		cond.Hubs = append(cond.Hubs, HubState{Name: name, ID: id, Here: here[name]})
+		delete(here, name)
+	}
+	for name := range here { // those that this hub, which has just joined, does not count yet
+		cond.Hubs = append(cond.Hubs, HubState{Name: name, Here: true})
 	}
 	slices.SortFunc(cond.Hubs, func(a, b HubState) int { return strings.Compare(a.Name, b.Name) })
 	return cond, nil
@@ -291,7 +298,8 @@ func retry(ctx context.Context, what string, f func(context.Context) error) erro
 }
 
 // Forget makes a hub that is gone for good no longer count, so that another can take
-// its place. A majority has to be here.
+// its place. A majority has to be here. It returns [ErrNoHub], or [ErrHealthy] if the
+// hub is not gone.
 func (c *Cluster) Forget(ctx context.Context, name string) error {
 	r, err := c.rescuer()
 	if err != nil {
@@ -309,9 +317,9 @@ func (c *Cluster) Forget(ctx context.Context, name string) error {
 	}
 	switch {
 	case i < 0:
-		return fmt.Errorf("%w: hub %q; the hubs are %s", ErrNotFound, name, strings.Join(names, ", "))
+		return fmt.Errorf("%w: %q; the hubs are %s", ErrNoHub, name, strings.Join(names, ", "))
 	case cond.Hubs[i].Here:
-		return fmt.Errorf("%w: hub %q is running: stop it first", ErrConflict, name)
+		return fmt.Errorf("%w: hub %q is running: stop it first", ErrHealthy, name)
 	case cond.Stuck():
 		return fmt.Errorf("%w: %w", ErrUnavailable, errNoLeader)
 	}

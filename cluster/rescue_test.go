@@ -149,11 +149,11 @@ func TestForget(t *testing.T) {
 	l := newLab(t, 3, 0)
 	rev := l.hubs[0].must(put("k", "v", 0))
 	l.everywhere("k", "v")
-	if err := l.hubs[0].Forget(t.Context(), "h2"); !errors.Is(err, ErrConflict) {
-		t.Errorf("forget a hub that runs = %v, want ErrConflict", err)
+	if err := l.hubs[0].Forget(t.Context(), "h2"); !errors.Is(err, ErrHealthy) {
+		t.Errorf("forget a hub that runs = %v, want ErrHealthy", err)
 	}
-	if err := l.hubs[0].Forget(t.Context(), "nobody"); !errors.Is(err, ErrNotFound) {
-		t.Errorf("forget nobody = %v, want ErrNotFound", err)
+	if err := l.hubs[0].Forget(t.Context(), "nobody"); !errors.Is(err, ErrNoHub) {
+		t.Errorf("forget nobody = %v, want ErrNoHub", err)
 	}
 	must(t, l.hubs[2].stop())
 	must(t, l.hubs[0].Forget(t.Context(), "h2"))

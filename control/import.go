@@ -169,8 +169,10 @@ func (im *importer) store(digest modules.Digest, r io.Reader) error {
 		return storeError(err)
 	}
 	defer w.Abort()
-	if _, err := io.Copy(w, r); err != nil {
-		return fmt.Errorf("store %s: %w", digest, err)
+	if _, err := io.Copy(w, r); errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("%w: it was cut short", errExport)
+	} else if err != nil {
+		return storeError(fmt.Errorf("%s: %w", digest, err))
 	}
 	if _, err := w.Commit(digest); err != nil {
 		if errors.Is(err, modules.ErrDigest) {

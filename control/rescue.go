@@ -44,9 +44,9 @@ func (s *Service) RescueCluster(ctx context.Context, req *connect.Request[orlav1
 
 func rescueError(err error) error {
 	switch {
-	case errors.Is(err, cluster.ErrNotFound):
+	case errors.Is(err, cluster.ErrNoHub):
 		return connect.NewError(connect.CodeNotFound, err)
-	case errors.Is(err, cluster.ErrHealthy), errors.Is(err, cluster.ErrConflict):
+	case errors.Is(err, cluster.ErrHealthy):
 		return connect.NewError(connect.CodeFailedPrecondition, err)
 	}
 	return callError(err)

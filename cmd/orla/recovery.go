@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -309,6 +310,8 @@ func (c *console) tellRescue(s rescuedShape, forget string) error {
 	switch {
 	case s.Done && forget != "":
 		text = fmt.Sprintf("%s does not count any more; start another hub in its place", plain(forget))
+	case forget != "" && !slices.Contains(gone, plain(forget)):
+		text = fmt.Sprintf("%s is not one of the hubs that are gone", plain(forget))
 	case forget != "":
 		text = fmt.Sprintf("%s would not count any more; --yes does that", plain(forget))
 	case s.Done && s.Remade:
