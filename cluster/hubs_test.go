@@ -164,6 +164,7 @@ func TestStrangersStayOutside(t *testing.T) {
 }
 
 func TestMessagesBetweenNodes(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, 3, 1)
 	got := make(chan string, 10)
 	for _, n := range l.all() {
@@ -199,6 +200,7 @@ func TestMessagesBetweenNodes(t *testing.T) {
 }
 
 func TestHubsRestart(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, 3, 1)
 	rev := l.hubs[0].must(put("k", "1", 0))
 	l.everywhere("k", "1")
