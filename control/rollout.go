@@ -43,13 +43,13 @@ type rollout struct {
 	s       *Service
 	head    *orlav1.Head // as it shall become
 	opts    *orlav1.Rollout
-	tell    func(*orlav1.NodeResult) // hears of each step; nil: nobody does
 	id      string
 	limit   context.Context //nolint:containedctx // ends when the nodes have had their time
 	cancel  context.CancelFunc
 	changed chan struct{} // holds a token when it is worth looking at all nodes
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex               // guards what follows
+	tell     func(*orlav1.NodeResult) // hears of each step; nil: nobody does, or not any more
 	nodes    map[string]*orlav1.NodeResult
 	open     int // nodes of which the next step is waited for
 	roles    map[string]string
@@ -115,9 +115,14 @@ func (s *Service) newRollout(ctx context.Context, head *orlav1.Head, opts *orlav
 	return r
 }
 
+// end ends the rollout. Nobody is told of anything after it: who was is gone then. What
+// arrives at this moment waits, and finds that nobody listens.
 func (r *rollout) end() {
 	r.cancel()
 	r.s.rollouts.remove(r)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.tell = nil
 }
 
 func (r *rollout) onStaged(st *orlav1.Staged) {
