@@ -94,7 +94,10 @@ func (a authoriser) identify(h http.Header) (principal, error) {
 		return principal{}, connect.NewError(connect.CodeUnauthenticated, errNoToken)
 	}
 	id, ok := a.catalog.identity(secret)
-	if !ok {
+	switch {
+	case !ok && !a.catalog.knows():
+		return principal{}, connect.NewError(connect.CodeUnavailable, errStarting)
+	case !ok:
 		return principal{}, connect.NewError(connect.CodeUnauthenticated, errBadToken)
 	}
 	return id, nil

@@ -57,6 +57,7 @@ type catalog struct {
 	callers  map[[sha256.Size]byte]principal
 	refusals map[string]*orlav1.Refusal
 	asked    map[string]string // of nodes, by key
+	loaded   bool              // it has what the node last knew, or more
 
 	admin [sha256.Size]byte
 }
@@ -85,6 +86,7 @@ func (c *catalog) apply(u cluster.Update) (changed []*orlav1.Head, gone []string
 		clear(c.tokens)
 		clear(c.asked)
 	}
+	c.loaded = true
 	var broken []string
 	for _, e := range u.Entries {
 		switch {
@@ -156,6 +158,14 @@ func (c *catalog) indexLocked() {
 			c.callers[[sha256.Size]byte(t.GetHash())] = principal{name: t.GetName(), id: t.GetId(), role: t.GetRole(), apps: t.GetApps()}
 		}
 	}
+}
+
+// knows reports whether the catalog has been told what there is: before, it cannot say
+// of a token that there is none.
+func (c *catalog) knows() bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.loaded
 }
 
 // identity returns who shows this secret.

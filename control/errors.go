@@ -15,6 +15,7 @@ import (
 var (
 	errInternal = errors.New("internal error; the node's log has the cause")
 	errNoToken  = errors.New("this needs a token: set ORLA_TOKEN, or run the command on the node's machine, where DATA/admin.token is found by itself")
+	errStarting = errors.New("the node is starting, and does not know its tokens yet: try again in a moment")
 	errBadToken = errors.New("the token is not known here: it may have been revoked, or belong to another node (check ORLA_TOKEN and ORLA_ADMIN)")
 )
 
