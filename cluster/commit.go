@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -42,7 +43,7 @@ func (c *Cluster) commit(ctx context.Context, changes []Change) (uint64, error) 
 	}
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
-	return st.reg.commit(ctx, changes, expect)
+	return c.publish(ctx, st.reg, changes, expect)
 }
 
 // bounded limits the time of one operation on the register.
@@ -53,23 +54,51 @@ func (c *Cluster) bounded(ctx context.Context) (context.Context, context.CancelF
 // commitAttempts bounds how often a commit that lost against a delete is tried.
 const commitAttempts = 3
 
-// commit publishes the changes. For the stream a deleted key is one whose last
+// publish publishes the changes. For the stream a deleted key is one whose last
 // message is a delete marker, with a sequence of its own: where the caller expects
 // that there is no such key, expect becomes the marker's sequence, and the stream
 // compares with that.
-func (r *register) commit(ctx context.Context, changes []Change, expect []uint64) (uint64, error) {
+func (c *Cluster) publish(ctx context.Context, reg *register, changes []Change, expect []uint64) (uint64, error) {
 	for range commitAttempts {
-		revision, err := r.publish(ctx, changes, expect)
+		revision, err := reg.publish(ctx, changes, expect)
 		if !errors.Is(err, errWrongLast) {
 			return revision, err
 		}
+		if !c.kind.owns() {
+			if revision, err = c.wasMade(ctx, changes); revision != 0 || err != nil {
+				return revision, err
+			}
+		}
 		for i, ch := range changes {
-			if expect[i], err = r.expected(ctx, ch); err != nil {
+			if expect[i], err = reg.expected(ctx, ch); err != nil {
 				return 0, err
 			}
 		}
 	}
 	return 0, fmt.Errorf("commit %q: %w: others kept changing it", changes[0].Key, ErrConflict)
+}
+
+// wasMade returns the revision of changes that were made although a leader has refused
+// them, and 0 if they were not. After an election there are two leaders for a moment,
+// and both get the message: the one that was deposed refuses what the other takes. What
+// comes through the stream after it tells.
+func (c *Cluster) wasMade(ctx context.Context, changes []Change) (uint64, error) {
+	revision, err := c.Barrier(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrUncertain, err)
+	}
+	c.synced.mu.RLock()
+	defer c.synced.mu.RUnlock()
+	for _, ch := range changes {
+		e, ok := c.synced.entries[ch.Key]
+		if ok != (ch.Value != nil) || ok && (e.Revision <= ch.Expect || !bytes.Equal(e.Value, ch.Value)) {
+			return 0, nil
+		}
+		if ok {
+			revision = e.Revision
+		}
+	}
+	return revision, nil
 }
 
 // expected returns the sequence of the key's last message if it is one that the

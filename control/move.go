@@ -353,7 +353,7 @@ func (s *Service) notMoved(ctx context.Context, mv move, cause error) error {
 
 // conflict is the error of the one who came second: it names who came first.
 func (s *Service) conflict(ctx context.Context, name string, cause error) error {
-	head, _, err := s.current(ctx, name)
+	head, _, err := s.latest(ctx, name)
 	if err != nil || head == nil {
 		return connect.NewError(connect.CodeAborted, fmt.Errorf("%q was changed meanwhile; look at `orla releases %s` and try again: %w", name, name, cause))
 	}
