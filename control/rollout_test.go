@@ -1,7 +1,9 @@
 package control
 
 import (
+	"fmt"
 	"net"
+	"reflect"
 	"strconv"
 	"testing"
 	"time"
@@ -256,5 +258,56 @@ func TestLateNodesFetchWhatIsLive(t *testing.T) {
 	eventually(t, "the edge serves what it was not there for", func() bool { return edge.get("http://s.test/") == "v1" })
 	if refusals := edge.s.Refused(); len(refusals) != 0 {
 		t.Errorf("it still refuses %v", refusals)
+	}
+}
+
+// The word that takes a question back may be heard before the question, and a question
+// that is settled may be heard again.
+func TestQuestionsThatHaveEndedAreNotTaken(t *testing.T) {
+	p := newPlane(t)
+	ask, err := encode(&orlav1.Stage{Id: "x", Origin: "other", Name: "set", KeepMs: 60_000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	drop, err := encode(&orlav1.Unstage{Id: "x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.s.onUnstage(cluster.Message{Data: drop})
+	p.s.onStage(t.Context(), cluster.Message{Data: ask})
+	if n := len(p.s.stagings.byID); n != 0 {
+		t.Errorf("%d questions are worked on, want none", n)
+	}
+	for i := range 10 * endedKept {
+		p.s.unstage(fmt.Sprint(i))
+	}
+	if n := len(p.s.stagings.ended); n > endedKept {
+		t.Errorf("%d ids are remembered, want at most %d", n, endedKept)
+	}
+}
+
+// One change costs what it changes, however much the register has beside it.
+func TestCatalogCostsTheChangeOnly(t *testing.T) {
+	allocs := func(others int) float64 {
+		c := newCatalog("secret")
+		var all []cluster.Entry
+		for i := range others {
+			head, _ := encode(&orlav1.Head{Name: fmt.Sprint("set", i)})
+			token, _ := encode(&orlav1.Token{Id: fmt.Sprint(i), Hash: make([]byte, 32)})
+			all = append(all, cluster.Entry{Key: headKey(fmt.Sprint("set", i)), Value: head}, cluster.Entry{Key: tokenKey(fmt.Sprint(i)), Value: token})
+		}
+		if _, _, err := c.apply(cluster.Update{Full: true, Entries: all}); err != nil {
+			t.Fatal(err)
+		}
+		one := cluster.Update{Entries: all[:1]}
+		before := c.callers
+		n := testing.AllocsPerRun(100, func() { _, _, _ = c.apply(one) })
+		if reflect.ValueOf(before).Pointer() != reflect.ValueOf(c.callers).Pointer() {
+			t.Error("tokens are indexed anew though none has changed")
+		}
+		return n
+	}
+	if few, many := allocs(10), allocs(10_000); many > few {
+		t.Errorf("a change beside 10,000 route sets allocates %v times, beside 10 %v times", many, few)
 	}
 }

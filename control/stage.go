@@ -43,6 +43,19 @@ type stagings struct {
 	mu    sync.Mutex // guards all below
 	byID  map[string]*staging
 	slots chan struct{}
+	ended []string // ids of the last questions that were taken back or settled
+}
+
+// endedKept is how many ids are remembered: a question may be heard after the word that
+// takes it back, or be asked again when it is settled.
+const endedKept = 256
+
+func (s *stagings) endLocked(id string) {
+	if len(s.ended) >= endedKept {
+		s.ended = slices.Delete(s.ended, 0, endedKept/2)
+	}
+	s.ended = append(s.ended, id)
+	delete(s.byID, id)
 }
 
 // onStage gets a release ready in a goroutine of its own, and tells the hubs.
@@ -52,6 +65,10 @@ func (s *Service) onStage(ctx context.Context, msg cluster.Message) {
 		return
 	}
 	s.stagings.mu.Lock()
+	if slices.Contains(s.stagings.ended, st.GetId()) {
+		s.stagings.mu.Unlock()
+		return
+	}
 	if old := s.stagings.byID[st.GetId()]; old != nil { // it asks again
 		answer := old.answer
 		s.stagings.mu.Unlock()
@@ -190,7 +207,7 @@ func (s *Service) onUnstage(msg cluster.Message) {
 func (s *Service) unstage(id string) {
 	s.stagings.mu.Lock()
 	job := s.stagings.byID[id]
-	delete(s.stagings.byID, id)
+	s.stagings.endLocked(id)
 	s.stagings.mu.Unlock()
 	if job == nil {
 		return
