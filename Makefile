@@ -113,8 +113,9 @@ bench-guest: deps ## run the benchmarks of functions, beside plain wazero, worke
 	$(GO) test -run '^$$' -bench 'Idle' -benchtime $(FUNCTIONS)x -timeout 30m ./internal/benchguest
 
 .PHONY: bench-cluster
-bench-cluster: deps ## run the benchmarks of a cluster (see docs/BENCHMARKS.md), a quarter of an hour
-	$(GO) test -run '^$$' -bench 'Push' -benchtime 100x -timeout 30m ./internal/benchcluster
+bench-cluster: deps ## run the benchmarks of a cluster (see docs/BENCHMARKS.md)
+	$(GO) test -run '^$$' -bench 'Push' -benchtime 60x -timeout 15m ./internal/benchcluster
+	$(GO) test -run '^$$' -bench 'Row|Scale' -benchtime 1x -timeout 15m ./internal/benchcluster
 
 .PHONY: sim
 sim: ## measure this machine, then simulate a push to 10,000 nodes (see docs/SCALE.md)
