@@ -98,6 +98,10 @@ fuzz-long: deps ## a million mutants of real modules, and the rewriter's fuzz ta
 	ORLA_MUTANTS=1000000 ORLA_GENERATED=5000 $(GO) test -timeout 60m -run 'Mutants|Generated' ./runtime/wasm
 	$(GO) test -timeout 60m -run xxx -fuzz FuzzPrepare -fuzztime 5m ./runtime/wasm
 
+.PHONY: faults-long
+faults-long: deps ## what is done to clusters, for as long as it may last in the field: partitions of a minute, twelve of them
+	ORLA_FAULTS_LONG=1 $(GO) test -v -timeout 90m ./internal/faults
+
 .PHONY: bench
 bench: deps ## run the benchmarks matching BENCH, COUNT (6) times
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) -timeout 60m ./...

@@ -53,13 +53,19 @@ func (n *Node) URL() string { return "http://" + n.http }
 // Admin is the URL of the node's API and health checks. It may be called concurrently.
 func (n *Node) Admin() string { return "http://" + n.admin }
 
+// Hub reports whether the node keeps the register.
+func (n *Node) Hub() bool { return n.isHub }
+
 // PID is the process's.
 func (n *Node) PID() int { return n.cmd.Process.Pid }
 
 // Log is what the process has printed since it was started.
 func (n *Node) Log() string { return n.log.String() }
 
-// state tells whether the node should answer, and since which change.
+// State tells whether the node should answer, and since which change of that. It may be
+// called concurrently.
+func (n *Node) State() (generation int, up bool) { return n.state() }
+
 func (n *Node) state() (generation int, up bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
