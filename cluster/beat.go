@@ -54,14 +54,6 @@ func (p *pulse) age() time.Duration {
 	return time.Since(p.heard)
 }
 
-// stale reports whether a heartbeat of that revision is one that the node had no
-// part in: not the last, nor one that came before it by a moment.
-func (p *pulse) stale(revision uint64) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return revision < p.revision && time.Since(p.heard) > beatEvery/2
-}
-
 // Beat returns what the last heartbeat said, see Config.Beat, and how long ago the
 // register was heard of. A node that is alone has none.
 func (c *Cluster) Beat() (value []byte, age time.Duration) {
@@ -124,6 +116,7 @@ func (s *session) beat(ctx context.Context, timer *time.Timer) {
 	// Nobody waits for the answer: what counts is that it comes back republished.
 	m := nats.NewMsg(subjectPrefix + keyBeat)
 	m.Data = value
+	s.reg.id().mark(m)
 	if err := s.link.nc.PublishMsg(m); err != nil && ctx.Err() == nil {
 		s.c.log.Debug("heartbeat not sent", "error", err)
 	}

@@ -105,6 +105,7 @@ func (r *register) create(ctx context.Context, id bucketID, first uint64, replic
 	if _, err := js.CreateStream(ctx, bucketConfig(id, first, replicas)); err != nil {
 		return fmt.Errorf("create the bucket: %w", reason(ctx, err))
 	}
+	r.bucket.Store(int64(id))
 	return nil
 }
 

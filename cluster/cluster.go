@@ -42,6 +42,8 @@ type Config struct {
 	// Beat returns what a hub tells every node with its heartbeat, about once a second.
 	// Nil means nothing. See [Cluster.Beat].
 	Beat func() []byte
+
+	doubt time.Duration // see the constant; 0 means that
 }
 
 // Cluster is a node's part in the register. Its methods may be called

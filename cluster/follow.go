@@ -1,10 +1,12 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -20,6 +22,9 @@ const (
 	// doubt is how long a bucket must seem to be the wrong one: a new leader may be
 	// behind for a moment.
 	doubt = 10 * time.Second
+
+	// verifyEvery is how often a hub asks which bucket it is that it hears.
+	verifyEvery = 5 * time.Second
 
 	firstRetry   = 100 * time.Millisecond
 	longestRetry = 2 * time.Second
@@ -134,7 +139,7 @@ func (s *session) adopted(ctx context.Context, info bucketInfo, err error) error
 		if s.doubted.IsZero() {
 			s.doubted = time.Now()
 		}
-		if time.Since(s.doubted) < doubt {
+		if time.Since(s.doubted) < cmp.Or(s.c.cfg.doubt, doubt) {
 			return fmt.Errorf("the register is in doubt: %s", why)
 		}
 		return &lostError{info: info, why: why + "; this node does not obey it: see `orla cluster rescue --help`"}
@@ -182,6 +187,9 @@ func (s *session) catchUp(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if slices.ContainsFunc(all, s.foreign) {
+			return errForeign
+		}
 		if n := len(all); n > 0 {
 			last := all[n-1].Revision
 			if all, last = whole(all, last); last > pos.seq {
@@ -213,7 +221,7 @@ func (s *session) checkOthers(ctx context.Context) error {
 	age := s.c.pulse.age()
 	if s.doubted.IsZero() && age < quiet {
 		s.c.status.CompareAndSwap(s.c.status.Load(), &status{reg: s.reg})
-		return nil
+		return s.verify(ctx)
 	}
 	if age > rejoin && s.c.kind == edge {
 		return fmt.Errorf("%w for %v", errSilent, age.Round(time.Second))
@@ -226,7 +234,7 @@ func (s *session) checkOthers(ctx context.Context) error {
 		s.c.status.Store(&status{reg: s.reg, err: fmt.Errorf("%w for %v: the node serves its last good state%s", errSilent, age.Round(time.Second), hint)})
 	}
 	// All nodes notice at the same time, mostly an election: they do not ask together.
-	if now := time.Now(); now.Before(s.askNext) {
+	if s.doubted.IsZero() && time.Now().Before(s.askNext) {
 		return nil
 	}
 	s.askNext = time.Now().Add(checkEvery + rand.N(2*age))
@@ -243,12 +251,36 @@ func (s *session) checkOthers(ctx context.Context) error {
 	return s.adopted(ctx, info, err)
 }
 
-// older looks at a message that the model is past. The stream's own heartbeat is not
-// older than what was fetched from it, but for one that crossed it.
-func (s *session) older(m message) {
-	if m.Key == keyBeat && s.c.pulse.stale(m.Revision) && s.doubted.IsZero() {
+// verify has hubs look, now and then, whether the bucket is still the one that they
+// follow: messages cannot tell, they have numbers only. Edges hear of it when the hubs'
+// heartbeat stops.
+func (s *session) verify(ctx context.Context) error {
+	every := min(verifyEvery, cmp.Or(s.c.cfg.doubt, verifyEvery))
+	if s.c.kind == edge || time.Since(s.verified) < every {
+		return nil
+	}
+	s.verified = time.Now()
+	info, err := s.ask(ctx)
+	if err == nil && info.ID == s.c.synced.pos.bucket || err != nil && !errors.Is(err, errGone) {
+		return nil
+	}
+	return s.adopted(ctx, info, err)
+}
+
+// errForeign: what was read is of a bucket that was made in the place of the one that
+// the node follows.
+var errForeign = errors.New("the register in its place is another one")
+
+// foreign reports whether a message is of another bucket than the one that the node
+// follows, and has that looked into.
+func (s *session) foreign(m message) bool {
+	if s.c.kind.owns() || !s.c.synced.known || m.bucket == 0 || m.bucket == s.c.synced.pos.bucket {
+		return false
+	}
+	if s.doubted.IsZero() {
 		s.doubted = time.Now()
 	}
+	return true
 }
 
 // found makes the register of a new cluster.

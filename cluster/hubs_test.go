@@ -59,6 +59,12 @@ func (l *lab) edge(i int) Config {
 // register. One seed is all that they are told.
 func newLab(t *testing.T, hubs, edges int) *lab {
 	t.Helper()
+	return newLabWith(t, hubs, edges, func(*Config) {})
+}
+
+// newLabWith is newLab with something else about each node.
+func newLabWith(t *testing.T, hubs, edges int, change func(*Config)) *lab {
+	t.Helper()
 	l := &lab{t: t, dir: t.TempDir(), secret: identity.New()}
 	for range hubs {
 		l.seeds = append(l.seeds, ports(t))
@@ -68,10 +74,13 @@ func newLab(t *testing.T, hubs, edges int) *lab {
 		if hubs == 1 {
 			cfg.Topology.Join = nil
 		}
+		change(&cfg)
 		l.hubs = append(l.hubs, newNode(t, cfg).run())
 	}
 	for i := range edges {
-		l.edges = append(l.edges, newNode(t, l.edge(i)).run())
+		cfg := l.edge(i)
+		change(&cfg)
+		l.edges = append(l.edges, newNode(t, cfg).run())
 	}
 	for _, n := range l.all() {
 		n.ready()

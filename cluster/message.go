@@ -29,6 +29,8 @@ const (
 	headerSequence    = "Nats-Sequence"
 	headerPending     = "Nats-Num-Pending"
 	headerStatus      = "Status"
+	// headerBucket is ours: which bucket the message was written to.
+	headerBucket = "Orla-Bucket"
 
 	operationDelete = "DEL"
 )
@@ -36,21 +38,30 @@ const (
 // message is an entry as it came, with its place in a batch.
 type message struct {
 	Entry
-	batch    string // id of the batch it was committed in; empty: alone
-	part     uint64 // its place in the batch, from 1
-	complete bool   // the last of its batch
+	batch    string   // id of the batch it was committed in; empty: alone
+	part     uint64   // its place in the batch, from 1
+	complete bool     // the last of its batch
+	bucket   bucketID // 0: it does not say
 }
 
-// newMessage is the message that makes a change if the last one of its key has
-// the sequence expect.
-func newMessage(ch Change, expect uint64) *nats.Msg {
+// newMessage is the message that makes a change to a bucket if the last one of its key
+// has the sequence expect.
+func newMessage(ch Change, expect uint64, to bucketID) *nats.Msg {
 	m := nats.NewMsg(subjectPrefix + ch.Key)
 	m.Data = ch.Value
 	m.Header.Set(headerExpect, strconv.FormatUint(expect, 10))
+	to.mark(m)
 	if ch.Value == nil {
 		m.Header.Set(headerOperation, operationDelete)
 	}
 	return m
+}
+
+// mark notes in a message to which bucket it is written.
+func (id bucketID) mark(m *nats.Msg) {
+	if id != 0 {
+		m.Header.Set(headerBucket, strconv.FormatInt(int64(id), 10))
+	}
 }
 
 // parse reads a message that was republished or got.
@@ -79,6 +90,9 @@ func parseStored(subject string, header nats.Header, data []byte) (message, erro
 		msg.Value = nil
 	case data == nil:
 		msg.Value = []byte{}
+	}
+	if id, err := strconv.ParseInt(header.Get(headerBucket), 10, 64); err == nil {
+		msg.bucket = bucketID(id)
 	}
 	msg.batch = header.Get(headerBatch)
 	if msg.batch == "" {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -17,8 +18,9 @@ import (
 // register speaks to the bucket over one connection.
 type register struct {
 	nc      *nats.Conn
-	api     string // prefix of the JetStream API: "$JS.solo.API."
-	owned   bool   // its store is this node's alone: what fails, fails here
+	api     string       // prefix of the JetStream API: "$JS.solo.API."
+	owned   bool         // its store is this node's alone: what fails, fails here
+	bucket  atomic.Int64 // the bucketID that is written to; 0: unknown
 	timeout time.Duration
 
 	batches chan struct{} // a token for each batch that may be open at once
@@ -39,6 +41,8 @@ func newRegister(t Topology, timeout time.Duration) *register {
 		inflight: map[*context.CancelCauseFunc]struct{}{},
 	}
 }
+
+func (r *register) id() bucketID { return bucketID(r.bucket.Load()) }
 
 // errWrongLast: a key's last message is not the expected one.
 var errWrongLast = errors.New("wrong last sequence")
@@ -112,7 +116,7 @@ func (r *register) publish(ctx context.Context, changes []Change, expect []uint6
 	wctx, done := r.writing(ctx)
 	defer done()
 	last := len(changes) - 1
-	final := newMessage(changes[last], expect[last])
+	final := newMessage(changes[last], expect[last], r.id())
 	if last > 0 {
 		select {
 		case r.batches <- struct{}{}:
@@ -139,7 +143,7 @@ func (r *register) publish(ctx context.Context, changes []Change, expect []uint6
 func (r *register) stage(changes []Change, expect []uint64, final nats.Header) error {
 	id := rand.Text()
 	for i, ch := range changes {
-		m := newMessage(ch, expect[i])
+		m := newMessage(ch, expect[i], r.id())
 		m.Header.Set(headerBatch, id)
 		m.Header.Set(headerBatchSeq, strconv.Itoa(i+1))
 		if err := r.nc.PublishMsg(m); err != nil {

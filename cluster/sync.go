@@ -68,11 +68,12 @@ type session struct {
 	lost  chan struct{} // holds a token when messages may have been lost
 	batch []message     // the beginning of a batch, after the model's position
 
-	missed  int       // failed checks in a row
-	failure error     // why writes fail
-	doubted time.Time // since when the bucket seems to be the wrong one; zero: it does not
-	askNext time.Time // before which a node without a heartbeat does not ask again
-	ahead   uint64    // the highest sequence heard of
+	missed   int       // failed checks in a row
+	failure  error     // why writes fail
+	doubted  time.Time // since when the bucket seems to be the wrong one; zero: it does not
+	verified time.Time // when the bucket was last known to be the right one
+	askNext  time.Time // before which a node without a heartbeat does not ask again
+	ahead    uint64    // the highest sequence heard of
 }
 
 // session runs until ctx ends or the link has to be made anew, and stops what it
@@ -195,11 +196,13 @@ func (s *session) receive(ctx context.Context, m *nats.Msg) error {
 		return s.refill(ctx)
 	}
 	pos := s.c.synced.pos
+	if s.foreign(msg) {
+		return nil // the check looks into it
+	}
 	next := pos.seq + uint64(len(s.batch)) + 1
 	s.ahead = max(s.ahead, msg.Revision)
 	switch {
 	case msg.Revision < next:
-		s.older(msg)
 		return nil
 	case msg.Revision > next:
 		s.c.metrics.gap(ctx)
@@ -288,6 +291,7 @@ func (s *session) deliver(entries []Entry, pos position, full bool) {
 	for _, e := range entries {
 		m.changed = max(m.changed, e.Revision)
 	}
+	s.reg.bucket.Store(int64(pos.bucket))
 	s.c.box.put(entries, pos, m.changed, full)
 	m.at.advance(pos.seq)
 }

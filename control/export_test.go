@@ -174,7 +174,7 @@ func FuzzArchive(f *testing.F) {
 		if err != nil || again.Revision != register.Revision || len(again.Entries) != len(register.Entries) {
 			t.Errorf("%+v became %+v, %v", register, again, err)
 		}
-		if _, err := a.blobs(func(_ modules.Digest, r io.Reader) error { _, err := io.Copy(io.Discard, r); return err }); err != nil && err == io.EOF {
+		if _, err := a.blobs(func(_ modules.Digest, r io.Reader) error { _, err := io.Copy(io.Discard, r); return err }); errors.Is(err, io.EOF) {
 			t.Error("the end is not told from a cut")
 		}
 	})
