@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -33,8 +34,9 @@ type bad struct {
 
 const good = "the good release"
 
-// goodModule is a function that can be loaded.
-func goodModule() []byte { return hostile.Of(hostile.Survives)[0].Wasm }
+// goodModule is a function that can be loaded. It is made once: all of the hostile ones
+// are made with it.
+var goodModule = sync.OnceValue(func() []byte { return hostile.Of(hostile.Survives)[0].Wasm })
 
 // goodManifest is a release with something of everything, that is live when the bad ones come.
 func goodManifest() *orlav1.Manifest {
