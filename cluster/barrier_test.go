@@ -49,3 +49,21 @@ func TestLatestNeedsAMajority(t *testing.T) {
 		t.Errorf("Latest on the last of three hubs = %q, %v, want ErrUnavailable", e.Value, err)
 	}
 }
+
+// A leader that was deposed refuses what the other one makes. Who has committed it is told
+// that it was made; who wants something else is told of the conflict.
+func TestARefusalOfWhatWasMade(t *testing.T) {
+	l := newLab(t, 3, 0)
+	rev := l.hubs[0].must(put("k", "v", 0))
+	for _, n := range l.hubs { // the message comes a second time
+		if got, err := n.Commit(t.Context(), put("k", "v", 0)); err != nil || got != rev {
+			t.Errorf("Commit of what was made = %d, %v, want %d", got, err, rev)
+		}
+		if _, err := n.Commit(t.Context(), put("k", "other", 0)); !errors.Is(err, ErrConflict) {
+			t.Errorf("Commit of something else = %v, want ErrConflict", err)
+		}
+		if _, err := n.Commit(t.Context(), put("k", "v", 0), put("other", "v", 0)); !errors.Is(err, ErrConflict) {
+			t.Errorf("Commit of which a part was made = %v, want ErrConflict", err)
+		}
+	}
+}
