@@ -42,7 +42,7 @@ const (
 // see of one head, changed by one of them at a time.
 func TestLinearizable(t *testing.T) {
 	t.Parallel()
-	s := newScene(t, lab.Options{Hubs: 3, Network: true})
+	s := newScene(t, lab.Options{Hubs: 3})
 	h := &history{s: s, start: time.Now()}
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()

@@ -13,7 +13,7 @@ import (
 // changes are made by way of all hubs. A side without a majority of the hubs takes none.
 func TestPartitioned(t *testing.T) {
 	t.Parallel()
-	s := newScene(t, lab.Options{Hubs: 3, Edges: 1, Network: true})
+	s := newScene(t, lab.Options{Hubs: 3, Edges: 1})
 	a, b, c, edge := s.Nodes[0], s.Nodes[1], s.Nodes[2], s.Nodes[3]
 	falls := []struct {
 		name     string

@@ -45,9 +45,12 @@ type push struct {
 
 const home = "home"
 
-// newScene starts a cluster that serves a site, and the watch over it.
+// newScene starts a cluster that serves a site, and the watch over it. Its nodes have
+// networks of their own: on the loopback the port of one that is down may be taken by
+// another test's.
 func newScene(t *testing.T, o lab.Options) *scene {
 	t.Helper()
+	o.Network = true
 	s := &scene{t: t, clients: map[*lab.Node]*client.Client{}, failed: map[connect.Code]int{}}
 	s.Lab = lab.New(t, o)
 	token := newToken(t, s.Nodes[0])
