@@ -10,8 +10,13 @@ import (
 // stream is gone, and whoever writes to it takes the node with it.
 func TestNobodyIsToldAfterTheEnd(t *testing.T) {
 	told := 0
+	s := &Service{}
+	var err error
+	if s.metrics, err = s.newInstruments(nil); err != nil {
+		t.Fatal(err)
+	}
 	r := &rollout{
-		s: &Service{}, head: &orlav1.Head{Name: "shop"}, tell: func(*orlav1.NodeResult) { told++ }, cancel: func() {}, changed: make(chan struct{}, 1),
+		s: s, limit: t.Context(), head: &orlav1.Head{Name: "shop"}, tell: func(*orlav1.NodeResult) { told++ }, cancel: func() {}, changed: make(chan struct{}, 1),
 		revision: 7, nodes: map[string]*orlav1.NodeResult{"n2": {Node: "n2"}, "n3": {Node: "n3"}}, open: 2,
 	}
 	r.onApplied(&orlav1.Applied{Node: "n2", Revision: 7})
