@@ -239,10 +239,10 @@ func (h *history) check() {
 		count[op.Output.(output).verdict]++ //nolint:forcetypeassert // of ours
 	}
 	t.Logf("%d operations: %d done, %d refused, %d unknown", len(h.ops), count[done], count[refused], count[unknown])
-	if err := check(append(ops, h.staleRead())); err == nil {
+	if err := checkIn(5*time.Second, append(ops, h.staleRead())); err == nil {
 		t.Error("a stale read, planted in the history, is not found")
 	}
-	if err := check(append(ops, h.lostUpdate())); err == nil {
+	if err := checkIn(5*time.Second, append(ops, h.lostUpdate())); err == nil {
 		t.Error("a lost compare-and-set, planted in the history, is not found")
 	}
 }

@@ -165,8 +165,11 @@ func settled(ops []porcupine.Operation, history map[string]bool) []porcupine.Ope
 }
 
 // check returns what is wrong with a history.
-func check(ops []porcupine.Operation) error {
-	switch r := porcupine.CheckOperationsTimeout(model(), ops, time.Minute); r {
+func check(ops []porcupine.Operation) error { return checkIn(time.Minute, ops) }
+
+// checkIn is check for a while: a history that it is not done with by then is an error too.
+func checkIn(limit time.Duration, ops []porcupine.Operation) error {
+	switch r := porcupine.CheckOperationsTimeout(model(), ops, limit); r {
 	case porcupine.Ok:
 		return nil
 	default:
