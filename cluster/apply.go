@@ -67,12 +67,12 @@ func (a *applier) deliver(ctx context.Context, d delivery) {
 	}
 	a.live.merge(d.update.Entries, d.update.Full)
 	a.pos, a.ticket = position{bucket: d.pos.bucket, seq: d.update.Revision}, d.ticket
-	a.c.applied.advance(d.pos.seq) // nobody has to wait for the disk: the register has it
-	if d.update.Full || a.unsaved {
-		a.save()
-		return
+	err := a.note(d.update)
+	a.c.applied.advance(d.pos.seq) // nobody has to wait for the disk
+	if err == nil {
+		err = a.c.states.sync()
 	}
-	a.saved(a.c.states.append(d.update.Entries, state{pos: a.pos, entries: a.live}))
+	a.saved(err)
 }
 
 // call reports whether apply has had its say: false if ctx ended instead.
@@ -88,6 +88,15 @@ func (a *applier) call(ctx context.Context, u Update) bool {
 	}
 	a.c.log.Error("change could not be applied in full", "revision", u.Revision, "error", err)
 	return true
+}
+
+// note writes what has changed where the next process finds it.
+func (a *applier) note(u Update) error {
+	now := state{pos: a.pos, entries: a.live}
+	if u.Full || a.unsaved {
+		return a.c.states.save(now)
+	}
+	return a.c.states.append(u.Entries, now)
 }
 
 // save writes the state whole.

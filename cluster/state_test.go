@@ -109,6 +109,9 @@ func (j *journalled) change(rnd *rand.Rand) {
 	j.has.pos.bucket = 7
 	j.has.entries.merge(entries, false)
 	must(j.t, j.append(entries, j.has))
+	if rnd.IntN(2) == 0 {
+		must(j.t, j.sync())
+	}
 }
 
 func TestJournalsLeadToTheState(t *testing.T) {
@@ -171,7 +174,7 @@ func BenchmarkAppend(b *testing.B) {
 				b.Fatal(err)
 			}
 			for b.Loop() {
-				if err := d.append([]Entry{{Key: "k1", Value: make([]byte, 1024)}}, s); err != nil {
+				if err := errors.Join(d.append([]Entry{{Key: "k1", Value: make([]byte, 1024)}}, s), d.sync()); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -42,6 +42,7 @@ type stateDir struct {
 	next     uint64       // number of the next journal, and of a state written now
 	whole    bool         // the files lead to what was saved last, so that a change may be appended
 	journal  *os.File     // open; nil: none
+	fresh    bool         // the journal's name is not durable yet
 	size     int64        // bytes of journals since the newest state
 	base     atomic.Int64 // bytes of the newest state
 	writing  sync.WaitGroup
@@ -206,7 +207,8 @@ func (d *stateDir) save(s state) error {
 	return nil
 }
 
-// append notes, durably, that the entries have changed, which led to all.
+// append notes that the entries have changed, which led to all. What it has returned for
+// survives the end of the process; after [stateDir.sync] also that of the machine.
 func (d *stateDir) append(entries []Entry, all state) error {
 	if !d.whole {
 		return d.save(all)
@@ -216,14 +218,17 @@ func (d *stateDir) append(entries []Entry, all state) error {
 		return d.save(all)
 	}
 	if err := d.log(b); err != nil {
-		d.whole = false // who knows what of it is there
-		d.endJournal()
-		return fmt.Errorf("save the last good state: %w", err)
+		return d.broken(err)
 	}
-	if d.size += int64(len(b)); d.size > max(d.base.Load(), cmp.Or(d.compactAt, compactAt)) {
-		d.compact()
-	}
+	d.size += int64(len(b))
 	return nil
+}
+
+// broken is what follows a failed write: who knows what of it is there.
+func (d *stateDir) broken(err error) error {
+	d.whole = false
+	d.endJournal()
+	return fmt.Errorf("save the last good state: %w", err)
 }
 
 func (d *stateDir) log(b []byte) error {
@@ -232,16 +237,30 @@ func (d *stateDir) log(b []byte) error {
 		if err != nil {
 			return err
 		}
-		d.journal = f
+		d.journal, d.fresh = f, true
 		d.next++
-		if err := syncDir(d.path); err != nil {
-			return err
-		}
 	}
-	if _, err := d.journal.Write(b); err != nil {
-		return err
+	_, err := d.journal.Write(b)
+	return err
+}
+
+// sync makes durable what was appended.
+func (d *stateDir) sync() error {
+	if d.journal == nil {
+		return nil
 	}
-	return d.journal.Sync()
+	err := d.journal.Sync()
+	if d.fresh && err == nil {
+		d.fresh = false
+		err = syncDir(d.path)
+	}
+	if err != nil {
+		return d.broken(err)
+	}
+	if d.size > max(d.base.Load(), cmp.Or(d.compactAt, compactAt)) {
+		d.compact()
+	}
+	return nil
 }
 
 func (d *stateDir) endJournal() {

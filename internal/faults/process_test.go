@@ -72,7 +72,8 @@ func TestMajorities(t *testing.T) {
 			}
 			s.more(5)
 			s.hubs()[may].Kill()
-			elapse(t, time.Second) // for answers that are on their way
+			// What was made before is acknowledged once the dead are taken to be lost.
+			elapse(t, 9*time.Second)
 			before := s.acks()
 			elapse(t, 2*time.Second)
 			if n := s.acks() - before; n > 0 {
