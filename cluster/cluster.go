@@ -132,6 +132,7 @@ func New(cfg Config) (*Cluster, error) {
 	if cfg.Meter == nil {
 		c.cfg.Meter = noop.NewMeterProvider()
 	}
+	c.pulse.heard = time.Now() // nothing is late yet
 	c.status.Store(&status{err: errNotStarted})
 	if err := c.open(); err != nil {
 		return nil, errors.Join(err, c.Close())

@@ -237,7 +237,7 @@ func (s *session) checkOthers(ctx context.Context) error {
 	if s.doubted.IsZero() && time.Now().Before(s.askNext) {
 		return nil
 	}
-	s.askNext = time.Now().Add(checkEvery + rand.N(2*age))
+	s.askNext = time.Now().Add(askAfter(age))
 	if err := s.catchUp(ctx); err != nil {
 		return err
 	}
@@ -249,6 +249,12 @@ func (s *session) checkOthers(ctx context.Context) error {
 		return nil // no leader: the heartbeat tells
 	}
 	return s.adopted(ctx, info, err)
+}
+
+// askAfter is how long a node waits, by chance, before it asks again after a silence: the
+// longer that is, the longer, within limits.
+func askAfter(silence time.Duration) time.Duration {
+	return checkEvery + rand.N(min(max(silence, checkEvery), longestBackoff))
 }
 
 // verify has hubs look, now and then, whether the bucket is still the one that they

@@ -230,3 +230,15 @@ func TestHubsRestart(t *testing.T) {
 	l.hubs[0].must(put("k", "again", rev))
 	l.everywhere("k", "again")
 }
+
+// However long a node has heard nothing, also since always, it asks again soon.
+func TestSilenceHasItsLimits(t *testing.T) {
+	for _, silence := range []time.Duration{-1, 0, 1, time.Second, time.Hour, 1<<62 + 1, 1<<63 - 1} {
+		if wait := askAfter(silence); wait < checkEvery || wait > checkEvery+longestBackoff {
+			t.Errorf("askAfter(%v) = %v", silence, wait)
+		}
+	}
+	if _, age := newNode(t, Config{Dir: t.TempDir(), Topology: Topology{NATS: &NATS{URL: "nats://127.0.0.1:1"}}}).Beat(); age > time.Minute {
+		t.Errorf("a node that starts has heard nothing for %v", age)
+	}
+}
