@@ -40,6 +40,19 @@ type move struct {
 	tell     func(*orlav1.NodeResult) // hears how far the nodes are; nil: nobody does
 }
 
+// awaitLeader waits while the hubs elect a leader, which takes seconds, at most for so
+// long as an election may take.
+func (s *Service) awaitLeader(ctx context.Context) {
+	limit := time.Now().Add(settleFor)
+	for !s.cfg.Register.Alone() && s.cfg.Register.Ready() != nil && time.Now().Before(limit) {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(settleEvery):
+		}
+	}
+}
+
 // get reads a key. While the hubs elect a leader, which takes seconds, it waits.
 func (s *Service) get(ctx context.Context, key string) (cluster.Entry, error) {
 	limit := time.Now().Add(settleFor)

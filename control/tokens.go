@@ -84,6 +84,7 @@ func (s *Service) RevokeToken(ctx context.Context, req *connect.Request[orlav1.R
 
 // commitToken stores a token's change and waits until this node obeys it.
 func (s *Service) commitToken(ctx context.Context, c cluster.Change) error {
+	s.awaitLeader(ctx)
 	revision, err := s.cfg.Register.Commit(ctx, c)
 	if errors.Is(err, cluster.ErrConflict) {
 		return connect.NewError(connect.CodeAborted, fmt.Errorf("the token was changed meanwhile; see `orla token list` and try again: %w", err))
