@@ -220,7 +220,9 @@ func pause(ctx context.Context, d time.Duration) error {
 func (s *session) checkOthers(ctx context.Context) error {
 	age := s.c.pulse.age()
 	if s.doubted.IsZero() && age < quiet {
-		s.c.status.CompareAndSwap(s.c.status.Load(), &status{reg: s.reg})
+		if s.c.status.Load().err != nil { // it was silent, and is not any more
+			s.c.status.Store(&status{reg: s.reg})
+		}
 		return s.verify(ctx)
 	}
 	if age > rejoin && s.c.kind == edge {

@@ -11,6 +11,7 @@ import (
 	"github.com/orla-edge/orla/modules"
 	"github.com/orla-edge/orla/modules/peer"
 	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
+	"github.com/orla-edge/orla/release"
 )
 
 const (
@@ -66,10 +67,11 @@ func (s *Service) fetchManifest(ctx context.Context, rel *orlav1.Release) error 
 
 // obtainRelease fetches what the node lacks of one release, given its manifest's digest.
 func (s *Service) obtainRelease(ctx context.Context, digest modules.Digest) error {
-	if _, err := s.cfg.Fetcher.Read(ctx, digest, maxMessageBytes); err != nil {
+	b, err := s.cfg.Fetcher.Read(ctx, digest, maxMessageBytes)
+	if err != nil {
 		return fmt.Errorf("fetch the manifest: %w", err)
 	}
-	m, err := s.manifest(digest)
+	m, err := release.Decode(b)
 	if err != nil {
 		return err
 	}
