@@ -59,8 +59,12 @@ func (a *arrivals) expect(value int) <-chan struct{} {
 	return a.done
 }
 
-// valueBytes is the size of a change.
-const valueBytes = 1 << 10
+const (
+	// valueBytes is the size of a change.
+	valueBytes = 1 << 10
+	// budget ends the measuring of one cluster, however slow the machine is.
+	budget = time.Minute
+)
 
 // changer commits a key at a node, again and again.
 type changer struct {
@@ -101,7 +105,7 @@ func orDefault(s, otherwise string) string {
 // message from a hub to another and back, and one write to the hubs' disk.
 func BenchmarkPush(b *testing.B) {
 	t := &table{head: []string{
-		"nodes", "round trip", "disk", "key → all applied: p50, p99, max", "processor", "routes → all proven", "of it until all are ready", "until all have swapped", "processor", "p50 over (round trip + disk)", "load",
+		"nodes", "pushes", "round trip", "disk", "key → all applied: p50, p99, max", "processor", "routes → all proven", "of it until all are ready", "until all have swapped", "processor", "p50 over (round trip + disk)", "load",
 	}}
 	for _, n := range sizes(b) {
 		b.Run(fmt.Sprint("nodes=", n), func(b *testing.B) { push(b, n, t) })
@@ -146,15 +150,17 @@ func push(b *testing.B, nodes int, t *table) {
 		step()
 	}
 	trip, sync, key, routes, ready, swapped = samples{}, samples{}, samples{}, samples{}, samples{}, samples{}
-	for b.Loop() {
-		step()
+	for start := time.Now(); b.Loop(); {
+		if time.Since(start) < budget {
+			step()
+		}
 	}
 	b.ReportMetric(0, "ns/op")
 	b.ReportMetric(key.quantile(0.5).Seconds()*1e3, "key-p50-ms")
 	b.ReportMetric(routes.quantile(0.5).Seconds()*1e3, "routes-p50-ms")
 	b.ReportMetric(routes.quantile(0.99).Seconds()*1e3, "routes-p99-ms")
 	floor := trip.quantile(0.5) + sync.quantile(0.5)
-	t.add(nodes, &trip, &sync, &key, short(key.each()), &routes, &ready, &swapped, short(routes.each()),
+	t.add(nodes, len(routes.took), &trip, &sync, &key, short(key.each()), &routes, &ready, &swapped, short(routes.each()),
 		fmt.Sprintf("%.1f×, %.1f×", ratio(key.quantile(0.5), floor), ratio(routes.quantile(0.5), floor)), load())
 }
 
