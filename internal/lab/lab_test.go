@@ -104,7 +104,7 @@ func TestProberTellsFailures(t *testing.T) {
 	}
 	fails(l.Probe("/", always("two")), `"one", want "two"`)
 	p := l.Probe("/", always("one"))
-	if err := l.Nodes[0].cmd.Process.Kill(); err != nil {
+	if err := l.Nodes[0].process.Signal(os.Kill); err != nil {
 		t.Fatal(err)
 	}
 	fails(p, "connection refused")

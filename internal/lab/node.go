@@ -3,7 +3,6 @@
 package lab
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -11,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,6 +18,7 @@ import (
 	"time"
 
 	"github.com/orla-edge/orla/client"
+	"github.com/orla-edge/orla/internal/process"
 )
 
 // Node is one `orla serve`. Its methods are for the test's own goroutine, unless they
@@ -37,10 +36,7 @@ type Node struct {
 
 	host, http, admin, hub, peer string // addresses
 
-	cmd    *exec.Cmd
-	log    *buffer
-	exited chan struct{} // closed when the process is gone
-	err    error         // what it ended with; valid after exited
+	process *process.Process // nil before the first start
 
 	mu         sync.Mutex // guards what follows
 	up         bool       // it should answer
@@ -57,10 +53,10 @@ func (n *Node) Admin() string { return "http://" + n.admin }
 func (n *Node) Hub() bool { return n.isHub }
 
 // PID is the process's.
-func (n *Node) PID() int { return n.cmd.Process.Pid }
+func (n *Node) PID() int { return n.process.PID() }
 
 // Log is what the process has printed since it was started.
-func (n *Node) Log() string { return n.log.String() }
+func (n *Node) Log() string { return n.process.Log() }
 
 // State tells whether the node should answer, and since which change of that. It may be
 // called concurrently.
@@ -86,38 +82,12 @@ func (n *Node) start() {
 	if n.namespace != "" {
 		words = append([]string{"ip", "netns", "exec", n.namespace}, words...)
 	}
-	n.log = &buffer{}
-	n.cmd = exec.Command(words[0], words[1:]...) //nolint:noctx // Kill ends it
-	n.cmd.Env = environment()
-	n.cmd.Stdout, n.cmd.Stderr = n.log, n.log
-	n.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true, Ptrace: n.ahead != 0}
-	n.exited, n.err = make(chan struct{}), nil
-	started := make(chan error, 1)
-	go n.run(n.cmd, n.exited, started)
-	if err := <-started; err != nil {
+	cmd := exec.Command(words[0], words[1:]...) //nolint:noctx // Kill ends it
+	cmd.Env = environment()
+	var err error
+	if n.process, err = process.Start(cmd, process.Options{Ahead: n.ahead, Program: n.binary}); err != nil {
 		n.t.Fatalf("start node %s: %v", n.Name, err)
 	}
-}
-
-// run starts the process and waits for it on one thread: the process dies with the
-// thread that started it, and only that thread may trace it.
-func (n *Node) run(cmd *exec.Cmd, exited chan struct{}, started chan error) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	if err := cmd.Start(); err != nil {
-		close(exited)
-		started <- err
-		return
-	}
-	var err error
-	if n.ahead != 0 {
-		if err = setClock(cmd.Process.Pid, n.binary, n.ahead); err != nil {
-			_ = cmd.Process.Kill() // the error says it
-		}
-	}
-	started <- err
-	n.err = cmd.Wait()
-	close(exited)
 }
 
 // environment leaves out what would set a node up otherwise than the lab does.
@@ -143,10 +113,10 @@ func (n *Node) await() {
 			return
 		}
 		select {
-		case <-n.exited:
-			n.t.Fatalf("node %s has ended: %v\n%s", n.Name, n.err, n.log)
+		case <-n.process.Exited():
+			n.t.Fatalf("node %s has ended: %v\n%s", n.Name, n.process.Err(), n.Log())
 		case <-ctx.Done():
-			n.t.Fatalf("node %s does not serve after %s\n%s", n.Name, Patience, n.log)
+			n.t.Fatalf("node %s does not serve after %s\n%s", n.Name, Patience, n.Log())
 		case <-tick.C:
 		}
 	}
@@ -154,12 +124,11 @@ func (n *Node) await() {
 
 // end kills the process if it is still there, paused or not.
 func (n *Node) end() {
-	if n.cmd == nil || n.cmd.Process == nil {
+	if n.process == nil {
 		return
 	}
 	n.setUp(false)
-	_ = n.cmd.Process.Kill() // gone already after an orderly stop
-	<-n.exited
+	n.process.Kill()
 }
 
 // Kill ends the node at once, by SIGKILL.
@@ -172,15 +141,15 @@ func (n *Node) Kill() {
 func (n *Node) Stop() error {
 	n.t.Helper()
 	n.setUp(false)
-	if err := n.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+	if err := n.process.Signal(syscall.SIGTERM); err != nil {
 		n.t.Fatalf("stop node %s: %v", n.Name, err)
 	}
 	select {
-	case <-n.exited:
+	case <-n.process.Exited():
 	case <-time.After(Patience):
-		n.t.Fatalf("node %s does not stop\n%s", n.Name, n.log)
+		n.t.Fatalf("node %s does not stop\n%s", n.Name, n.Log())
 	}
-	return n.err
+	return n.process.Err()
 }
 
 // Start starts a node again that was killed or stopped, and returns when it serves.
@@ -205,7 +174,7 @@ func (l *Lab) StartAll(nodes ...*Node) {
 func (n *Node) Pause() {
 	n.t.Helper()
 	n.setUp(false)
-	if err := n.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+	if err := n.process.Signal(syscall.SIGSTOP); err != nil {
 		n.t.Fatalf("pause node %s: %v", n.Name, err)
 	}
 }
@@ -213,7 +182,7 @@ func (n *Node) Pause() {
 // Resume ends a pause and returns when the node serves again.
 func (n *Node) Resume() {
 	n.t.Helper()
-	if err := n.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+	if err := n.process.Signal(syscall.SIGCONT); err != nil {
 		n.t.Fatalf("resume node %s: %v", n.Name, err)
 	}
 	n.await()
@@ -254,31 +223,6 @@ func get(ctx context.Context, url string) (status int, body string, err error) {
 	}
 	b, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
 	return res.StatusCode, string(b), errors.Join(err, res.Body.Close())
-}
-
-// maxLog is how much of a log is kept, in bytes.
-const maxLog = 8 << 20
-
-// buffer keeps what a process prints.
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-// Write implements [io.Writer].
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.b.Len() < maxLog {
-		b.b.Write(p)
-	}
-	return len(p), nil
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }
 
 // fillName is the file that fills a node's disk.
