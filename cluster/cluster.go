@@ -68,6 +68,7 @@ type Cluster struct {
 	link   atomic.Pointer[link] // of the present session; nil: none
 	bus    bus
 	pulse  pulse
+	lender lender
 
 	started atomic.Bool
 	opened  chan struct{} // closed when the first try to open the register has an outcome
@@ -90,13 +91,13 @@ type status struct {
 
 // model is what the sync knows, ahead of what was applied.
 type model struct {
-	at      progress // its revision
-	changed uint64   // revision of the last change, heartbeats aside; of the sync's goroutine
+	at progress // its revision
 
 	mu      sync.RWMutex // guards what follows; written by the sync's goroutine only
 	entries table
 	pos     position
-	known   bool // entries are all there are at pos
+	changed uint64 // revision of the last change, heartbeats aside
+	known   bool   // entries are all there are at pos
 }
 
 var (

@@ -39,8 +39,11 @@ func (r *register) fetch(ctx context.Context, from uint64) ([]message, error) {
 	}
 }
 
-// page appends one page of messages to all, and reports whether there are more.
+// page appends one page of messages to all, and reports whether there are more. It takes
+// one timeout at most: how long a register takes depends on its size.
 func (r *register) page(ctx context.Context, from uint64, all *[]message) (more bool, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, r.timeout, errNoAnswer)
+	defer cancel()
 	// The stream has no other subjects. To name them would have the server look at all its
 	// messages for each page, to count those that are left.
 	ask := map[string]any{"seq": max(from, 1), "batch": pageMessages, "max_bytes": pageBytes}

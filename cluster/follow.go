@@ -154,8 +154,15 @@ func (s *session) adopted(ctx context.Context, info bucketInfo, err error) error
 
 // takeAll makes the model what the bucket has.
 func (s *session) takeAll(ctx context.Context, info bucketInfo) error {
-	ctx, cancel := s.c.bounded(ctx)
-	defer cancel()
+	if info.Msgs > copyFrom {
+		f, err := s.borrow(ctx, info)
+		if err == nil {
+			s.takeCopy(f)
+			return nil
+		}
+		s.c.log.Info("register read from its stream, which takes longer", "count", info.Msgs, "cause", err)
+	}
+	wait := patienceFor(s.c.cfg.Timeout)
 	for {
 		all, err := s.reg.fetch(ctx, 1)
 		if err != nil {
@@ -170,17 +177,27 @@ func (s *session) takeAll(ctx context.Context, info bucketInfo) error {
 			s.deliver(entriesOf(all), position{bucket: info.ID, seq: last}, true)
 			return nil
 		}
-		if err := pause(ctx, behind); err != nil {
+		if err := wait.pause(ctx); err != nil {
 			return err
 		}
 	}
 }
 
+// takeCopy makes the model what another node has lent.
+func (s *session) takeCopy(f *frozen) {
+	s.batch = nil
+	m := &s.c.synced
+	m.mu.Lock()
+	m.changed = max(m.changed, f.changed)
+	m.mu.Unlock()
+	s.deliver(f.entries, f.pos, true)
+	s.c.log.Info("register taken over from another node's copy", "revision", f.pos.seq, "count", len(f.entries))
+}
+
 // catchUp fetches what is after the model's position until nothing that was heard of
 // is missing. Any replica may answer, and may be behind.
 func (s *session) catchUp(ctx context.Context) error {
-	ctx, cancel := s.c.bounded(ctx)
-	defer cancel()
+	wait := patienceFor(s.c.cfg.Timeout)
 	for {
 		pos := s.c.synced.pos
 		all, err := s.reg.fetch(ctx, pos.seq+1)
@@ -195,15 +212,29 @@ func (s *session) catchUp(ctx context.Context) error {
 			if all, last = whole(all, last); last > pos.seq {
 				s.batch = nil
 				s.deliver(entriesOf(all), position{bucket: pos.bucket, seq: last}, false)
+				wait = patienceFor(s.c.cfg.Timeout)
 			}
 		}
 		if s.c.synced.pos.seq >= s.ahead {
 			return nil
 		}
-		if err := pause(ctx, behind); err != nil {
+		if err := wait.pause(ctx); err != nil {
 			return fmt.Errorf("fill up to revision %d, at %d: %w", s.ahead, s.c.synced.pos.seq, err)
 		}
 	}
+}
+
+// limit is when one gives up on replicas that are behind.
+type limit time.Time
+
+func patienceFor(d time.Duration) limit { return limit(time.Now().Add(d)) }
+
+// pause waits for a replica to catch up. It returns errNoAnswer when that takes too long.
+func (l limit) pause(ctx context.Context) error {
+	if time.Now().After(time.Time(l)) {
+		return errNoAnswer
+	}
+	return pause(ctx, behind)
 }
 
 func pause(ctx context.Context, d time.Duration) error {

@@ -103,6 +103,12 @@ func (c *Cluster) session(ctx context.Context, stable func()) error {
 			return err
 		}
 	}
+	if c.kind != edge && c.kind != alone {
+		defer c.lender.clear()
+		if err := s.lend(); err != nil {
+			return err
+		}
+	}
 	if err := l.nc.FlushTimeout(c.cfg.Timeout); err != nil {
 		return fmt.Errorf("subscribe to the register: %w", err)
 	}
@@ -239,9 +245,9 @@ func (e *lostError) Error() string { return "the register was lost: " + e.why }
 // fill brings the model up to what the stream has now. It returns a lostError if
 // the stream is not to be believed.
 func (s *session) fill(ctx context.Context) error {
-	ctx, cancel := s.c.bounded(ctx)
+	bctx, cancel := s.c.bounded(ctx)
 	defer cancel()
-	info, err := s.reg.info(ctx)
+	info, err := s.reg.info(bctx)
 	if err != nil && !errors.Is(err, errGone) {
 		return err
 	}
@@ -281,18 +287,19 @@ func (s *session) fill(ctx context.Context) error {
 func (s *session) deliver(entries []Entry, pos position, full bool) {
 	entries = s.c.pulse.take(entries)
 	m := &s.c.synced
-	m.mu.Lock()
-	m.entries.merge(entries, full)
-	m.pos, m.known = pos, true
-	m.mu.Unlock()
+	changed := m.changed
 	if s.c.kind == alone {
-		m.changed = pos.seq
+		changed = pos.seq
 	}
 	for _, e := range entries {
-		m.changed = max(m.changed, e.Revision)
+		changed = max(changed, e.Revision)
 	}
+	m.mu.Lock()
+	m.entries.merge(entries, full)
+	m.pos, m.known, m.changed = pos, true, changed
+	m.mu.Unlock()
 	s.reg.bucket.Store(int64(pos.bucket))
-	s.c.box.put(entries, pos, m.changed, full)
+	s.c.box.put(entries, pos, changed, full)
 	m.at.advance(pos.seq)
 }
 

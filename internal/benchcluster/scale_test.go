@@ -63,7 +63,7 @@ func scaleKeys(b *testing.B) {
 		heard.at[2] = 1 << 30 // the third is not there all the time
 		for _, n := range counts(b, 1_000_000) {
 			fill(b, hub.register, have, n, func(i int) []cluster.Change {
-				return []cluster.Change{{Key: fmt.Sprint("fill.k", i), Value: make([]byte, 64)}}
+				return []cluster.Change{{Key: fmt.Sprint("fill.k", i), Value: make([]byte, 200)}}
 			})
 			have = n
 			await(b, r)
