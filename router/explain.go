@@ -100,7 +100,7 @@ func (t *Tree) mismatch(rule *rule, r *Request) string {
 			return fmt.Sprintf("query parameter %s is %q, want %q", c.Name, value, c.Value)
 		}
 	}
-	return ""
+	return r.ClientCert.mismatch(rule.cert)
 }
 
 // alternatives returns "A", "A or B", "A, B or C".

@@ -12,6 +12,9 @@ type Request struct {
 	Path     string              // as [CleanPath] returns it
 	RawQuery string              // as received, without "?"
 	Header   map[string][]string // names in canonical MIME form
+	// ClientCert is the client's certificate; nil if it has none, or none that is
+	// trusted.
+	ClientCert *ClientCert
 }
 
 // Match is the answer to a request.
@@ -87,6 +90,9 @@ func (s *search) first(rules []*rule) *rule {
 }
 
 func (r *rule) conditionsMet(request *Request) bool {
+	if !request.ClientCert.meets(r.cert) {
+		return false
+	}
 	for _, c := range r.headers {
 		if !slices.Contains(request.Header[c.Name], c.Value) {
 			return false

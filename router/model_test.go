@@ -50,6 +50,12 @@ func slowRest(route *Route, r *Request) bool {
 			return false
 		}
 	}
+	switch c := route.ClientCert; {
+	case c == "none" && r.ClientCert != nil, c != "" && c != "none" && r.ClientCert == nil:
+		return false
+	case c != "" && c != "none" && c != "*" && !slices.Contains(r.ClientCert.Names, c):
+		return false
+	}
 	pattern := strings.Split(route.Path.String(), "/")[1:]
 	path := strings.Split(r.Path, "/")[1:]
 	for i, p := range pattern {
@@ -79,10 +85,17 @@ func slowBeats(a, b *Route) bool {
 		return ka < kb
 	case (len(a.Methods) > 0) != (len(b.Methods) > 0):
 		return len(a.Methods) > 0
-	case len(a.Headers) != len(b.Headers):
-		return len(a.Headers) > len(b.Headers)
+	case slowHeaders(a) != slowHeaders(b):
+		return slowHeaders(a) > slowHeaders(b)
 	}
 	return len(a.Query) > len(b.Query)
+}
+
+func slowHeaders(r *Route) int {
+	if r.ClientCert == "" {
+		return len(r.Headers)
+	}
+	return len(r.Headers) + 1
 }
 
 // slowKinds spells a pattern so that the better one is the lesser string: A for
@@ -125,6 +138,8 @@ func drawRoute(t *rapid.T) Route {
 		Headers: conditions.Draw(t, "headers"),
 		Query:   conditions.Draw(t, "query"),
 		Rank:    rapid.SampledFrom([]int{0, 0, 0, 7, -2}).Draw(t, "rank"),
+
+		ClientCert: rapid.SampledFrom([]string{"", "", "", "*", "none", "alice", "bob"}).Draw(t, "certificate"),
 	}
 }
 
@@ -135,6 +150,9 @@ func drawRequest(t *rapid.T) *Request {
 		Path:     "/" + strings.Join(segments, "/"),
 		RawQuery: strings.Join(rapid.SliceOfN(rapid.SampledFrom([]string{"A=1", "A=2", "B=1", "%42=2", "C"}), 0, 3).Draw(t, "query"), "&"),
 		Header:   map[string][]string{},
+	}
+	if rapid.Bool().Draw(t, "certified") {
+		r.ClientCert = &ClientCert{Names: rapid.SliceOfN(rapid.SampledFrom([]string{"alice", "bob"}), 0, 2).Draw(t, "names")}
 	}
 	for _, name := range []string{"A", "B"} {
 		r.Header[name] = rapid.SliceOfN(rapid.SampledFrom([]string{"1", "2"}), 0, 2).Draw(t, "header")

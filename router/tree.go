@@ -26,6 +26,10 @@ type Route struct {
 	// Query parameters that must be there, decoded. Of several with a name the
 	// first counts.
 	Query []Condition
+	// ClientCert is [AnyClientCert], [NoClientCert], or a name that the client's
+	// certificate has to be for. Empty means that it does not matter. It counts as
+	// one more header.
+	ClientCert string
 	// Rank comes before everything else: routes of a lower rank are preferred to
 	// all of a higher one. It is for hosts, whose match precedes the path's.
 	Rank int
@@ -48,8 +52,8 @@ func (e *ShadowedError) Error() string {
 // Precedence is that of the Kubernetes Gateway API's HTTPRoute: at each segment
 // from the left a literal comes before a parameter, which comes before a star;
 // among routes with the same path one with methods comes before one without,
-// then the one with more header conditions, then more query conditions, then
-// the first. Routes whose other conditions are not met are passed over.
+// then the one with more header conditions, one on the client's certificate
+// among them, then more query conditions, then the first. Routes whose other conditions are not met are passed over.
 type Tree struct {
 	layers  []layer // by rank
 	rules   []rule  // by the route's index
@@ -79,6 +83,15 @@ type rule struct {
 	methods uint64 // a bit for each of Tree.methods; 0 means all
 	headers []Condition
 	query   []Condition
+	cert    string // condition on the client's certificate, "" for none
+}
+
+// narrowness is the number of conditions that count as headers.
+func (r *rule) narrowness() int {
+	if r.cert != "" {
+		return len(r.headers) + 1
+	}
+	return len(r.headers)
 }
 
 // NewTree makes a tree of routes. A route that can never match because others
@@ -164,7 +177,7 @@ func (t *Tree) methodBit(method string) uint64 {
 }
 
 func (t *Tree) newRule(index int, route *Route) rule {
-	r := rule{index: index, rank: route.Rank, path: route.Path, query: sortedConditions(route.Query)}
+	r := rule{index: index, rank: route.Rank, path: route.Path, query: sortedConditions(route.Query), cert: route.ClientCert}
 	for _, m := range route.Methods {
 		r.methods |= t.methodBit(m)
 		if m == "GET" {
@@ -241,7 +254,7 @@ func (n *node) order(shadows []*ShadowedError) []*ShadowedError {
 func compareConditions(a, b *rule) int {
 	return cmp.Or(
 		compareBool(b.methods != 0, a.methods != 0),
-		cmp.Compare(len(b.headers), len(a.headers)),
+		cmp.Compare(b.narrowness(), a.narrowness()),
 		cmp.Compare(len(b.query), len(a.query)),
 		cmp.Compare(a.index, b.index),
 	)
@@ -259,17 +272,22 @@ func compareBool(a, b bool) int {
 
 // shadowed adds to shadows each of the rules, which have the same path and are
 // in order, whose methods have all been taken by rules before it with the same
-// conditions. Only those can shadow it: fewer conditions come later.
+// conditions, any client certificate being a condition that covers a name in one.
+// Only those can shadow it: fewer conditions come later.
 func shadowed(rules []*rule, shadows []*ShadowedError) []*ShadowedError {
 	taken := make(map[string][]*rule, len(rules))
 	for _, r := range rules {
-		key := fmt.Sprintf("%t %q %q", r.methods == 0, r.headers, r.query)
+		key := r.conditionsKey(r.cert)
+		before := taken[key]
+		if r.cert != "" && r.cert != AnyClientCert && r.cert != NoClientCert {
+			before = slices.Concat(before, taken[r.conditionsKey(AnyClientCert)])
+		}
 		var methods uint64
 		by := -1
-		for _, before := range taken[key] {
-			methods |= before.methods
-			if by < 0 && (r.methods == 0 || before.methods&r.methods != 0) {
-				by = before.index
+		for _, b := range before {
+			methods |= b.methods
+			if by < 0 && (r.methods == 0 || b.methods&r.methods != 0) {
+				by = b.index
 			}
 		}
 		if by >= 0 && methods&r.methods == r.methods {
@@ -278,4 +296,10 @@ func shadowed(rules []*rule, shadows []*ShadowedError) []*ShadowedError {
 		taken[key] = append(taken[key], r)
 	}
 	return shadows
+}
+
+// conditionsKey spells what rules of one path share that match the same requests,
+// but for their methods. cert stands for the rule's own condition on certificates.
+func (r *rule) conditionsKey(cert string) string {
+	return fmt.Sprintf("%t %q %q %q", r.methods == 0, r.headers, r.query, cert)
 }
