@@ -85,6 +85,14 @@ func routes(doc *document.Document) (*Package, error) {
 	}
 	c := &converter{doc: doc, source: &source{dir: filepath.Dir(doc.File()), doc: doc}, problems: problems}
 	pkg := &Package{Manifest: c.routeSet(&f), source: c.source}
+	if len(pkg.Manifest.GetTls().GetClientCa()) > 0 {
+		root, err := os.OpenRoot(c.source.dir)
+		if err != nil {
+			return nil, fmt.Errorf("open the route set's folder: %w", err)
+		}
+		defer root.Close() //nolint:errcheck // only read
+		readClientCAs(root, pkg.Manifest.GetTls(), func(field, message string) { c.reject(field, "%s", message) })
+	}
 	for _, v := range release.Validate(pkg.Manifest) {
 		if q := c.source.problem(v.Field, v.Message); !c.problems.Covers(q.Field) {
 			c.problems = append(c.problems, q)

@@ -31,7 +31,7 @@ func (c *converter) reject(field, format string, args ...any) {
 
 // app converts orla.toml.
 func (c *converter) app(f *appFile) *orlav1.Manifest {
-	m := &orlav1.Manifest{Name: f.Name, Kind: orlav1.Kind_KIND_APP, Hosts: hosts(f.Hosts)}
+	m := &orlav1.Manifest{Name: f.Name, Kind: orlav1.Kind_KIND_APP, Hosts: hosts(f.Hosts), Tls: c.tls(f.TLS)}
 	if f.Site != nil {
 		m.Site = &orlav1.Site{NotFound: notFound(f.Site.NotFound), Html: htmlMode(f.Site.HTML)}
 	}
@@ -47,7 +47,7 @@ func (c *converter) app(f *appFile) *orlav1.Manifest {
 
 // routeSet converts routes.toml.
 func (c *converter) routeSet(f *routesFile) *orlav1.Manifest {
-	m := &orlav1.Manifest{Name: f.Name, Kind: orlav1.Kind_KIND_ROUTES, Hosts: hosts(f.Hosts)}
+	m := &orlav1.Manifest{Name: f.Name, Kind: orlav1.Kind_KIND_ROUTES, Hosts: hosts(f.Hosts), Tls: c.tls(f.TLS)}
 	if len(f.Routes) == 0 {
 		c.reject("routes", "the file has no [[routes]]; add one, or take the set away with orla remove")
 	}

@@ -21,6 +21,7 @@ type appFile struct {
 	Name      string                   `toml:"name" jsonschema:"pattern=^[a-z0-9]([a-z0-9-]*[a-z0-9])?$,maxLength=63" example:"\"shop\"" jsonschema_description:"The app's name on the node: lower-case letters, digits and inner hyphens."`
 	Hosts     []string                 `toml:"hosts" example:"[\"shop.example.com\"]" jsonschema_description:"Hosts that the app owns: a name, a wildcard such as *.example.com, or * for every host that no other app owns, which is the default."`
 	Build     *buildTable              `toml:"build" jsonschema_description:"How the app is built."`
+	TLS       *tlsTable                `toml:"tls" jsonschema_description:"HTTPS: redirects, HSTS, client certificates."`
 	Site      *siteTable               `toml:"site" jsonschema_description:"Static files."`
 	Functions map[string]functionTable `toml:"functions" jsonschema_description:"WebAssembly functions by name."`
 	Routes    []routeTable             `toml:"routes" jsonschema_description:"Routes in order. The first match wins among equals."`
@@ -30,11 +31,25 @@ type appFile struct {
 type routesFile struct {
 	Name   string       `toml:"name" jsonschema:"pattern=^[a-z0-9]([a-z0-9-]*[a-z0-9])?$,maxLength=63" example:"\"edge\"" jsonschema_description:"The route set's name on the node."`
 	Hosts  []string     `toml:"hosts" example:"[\"shop.example.com\"]" jsonschema_description:"Hosts that the set owns; the default is every host that nobody else owns."`
+	TLS    *tlsTable    `toml:"tls" jsonschema_description:"HTTPS: redirects, HSTS, client certificates."`
 	Routes []routeTable `toml:"routes" jsonschema_description:"Routes in order. The first match wins among equals."`
 }
 
 type buildTable struct {
 	Command string `toml:"command" example:"\"make\"" jsonschema_description:"Run by sh in the app's folder before the app is packed."`
+}
+
+type tlsTable struct {
+	Redirect *bool      `toml:"redirect" example:"true" jsonschema_description:"Whether requests over plain HTTP are redirected to HTTPS; without it the node decides."`
+	HSTS     *hstsTable `toml:"hsts" jsonschema_description:"Tells browsers to come by HTTPS only (Strict-Transport-Security)."`
+	OnDemand bool       `toml:"on_demand" jsonschema:"default=false" example:"true" jsonschema_description:"Orders a host's certificate at the first handshake instead of at the deploy."`
+	ClientCA []string   `toml:"client_ca" jsonschema:"minItems=1,maxItems=50" example:"[\"ca.pem\"]" jsonschema_description:"Files in PEM with the CAs whose certificates clients may show, or the PEM text itself; see client_cert of match."`
+}
+
+type hstsTable struct {
+	MaxAge            document.Age `toml:"max_age" jsonschema:"required" example:"\"180d\"" jsonschema_description:"How long browsers remember it; 0s has them forget."`
+	IncludeSubdomains bool         `toml:"include_subdomains" jsonschema:"default=false" example:"true" jsonschema_description:"Also for all names below the host."`
+	Preload           bool         `toml:"preload" jsonschema:"default=false" example:"true" jsonschema_description:"Allows browsers' lists to have the host; needs include_subdomains and a year."`
 }
 
 type siteTable struct {
@@ -93,6 +108,8 @@ type matchTable struct {
 	Headers document.Pairs `toml:"headers" jsonschema_description:"Header fields with exactly these values."`
 	Query   document.Pairs `toml:"query" jsonschema_description:"Query parameters with exactly these values."`
 	Hosts   []string       `toml:"hosts" example:"[\"shop.example.com\"]" jsonschema_description:"Some of the app's hosts; the default is all."`
+
+	ClientCert string `toml:"client_cert" jsonschema:"minLength=1" example:"\"alice.example.com\"" jsonschema_description:"The client's certificate: a name that it is for, * for any that client_ca of [tls] has signed, or none for no certificate."`
 }
 
 type proxyTable struct {

@@ -2,7 +2,9 @@ package app
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
+	"time"
 
 	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
 )
@@ -17,6 +19,7 @@ func Format(m *orlav1.Manifest) ([]byte, error) {
 		fmt.Fprintf(&b, "# The routes of app %q, as [[routes]] of its %s.\n", m.GetName(), AppFile)
 	}
 	fmt.Fprintf(&b, "name = %s\nhosts = %s\n", quote(m.GetName()), list(m.GetHosts()))
+	b.WriteString(formatTLS(m.GetTls()))
 	for i, r := range m.GetRoutes() {
 		text, err := formatRoute(r)
 		if err != nil {
@@ -25,6 +28,38 @@ func Format(m *orlav1.Manifest) ([]byte, error) {
 		b.WriteString("\n[[routes]]\n" + text)
 	}
 	return []byte(b.String()), nil
+}
+
+// formatTLS returns the table [tls], with the client CAs' text in it.
+func formatTLS(t *orlav1.Tls) string {
+	if t == nil {
+		return ""
+	}
+	lines := new(inline)
+	if t.Redirect != nil {
+		lines.add("redirect", strconv.FormatBool(t.GetRedirect()))
+	}
+	if h := t.GetHsts(); h != nil {
+		inner := new(inline)
+		inner.add("max_age", quote(formatAge(h.GetMaxAge().AsDuration())))
+		inner.flag("include_subdomains", h.GetIncludeSubdomains())
+		inner.flag("preload", h.GetPreload())
+		lines.add("hsts", inner.String())
+	}
+	lines.flag("on_demand", t.GetOnDemand())
+	if len(t.GetClientCa()) > 0 {
+		lines.add("client_ca", "[\n'''\n"+strings.Join(t.GetClientCa(), "''',\n'''\n")+"''',\n]")
+	}
+	return "\n[tls]\n" + strings.Join(lines.members, "\n") + "\n"
+}
+
+// formatAge writes whole days as such.
+func formatAge(d time.Duration) string {
+	const day = 24 * time.Hour
+	if d%day == 0 {
+		return strconv.Itoa(int(d/day)) + "d"
+	}
+	return d.String()
 }
 
 // inline collects the members of an inline table.
@@ -38,6 +73,12 @@ func (t *inline) add(key, value string) { t.members = append(t.members, key+" = 
 func (t *inline) text(key, value string) {
 	if value != "" {
 		t.add(key, quote(value))
+	}
+}
+
+func (t *inline) flag(key string, on bool) {
+	if on {
+		t.add(key, "true")
 	}
 }
 
@@ -97,6 +138,7 @@ func formatRoute(r *orlav1.Route) (string, error) {
 	addPairs(m, "headers", r.GetMatch().GetHeaders(), false)
 	addPairs(m, "query", r.GetMatch().GetQuery(), false)
 	m.list("hosts", r.GetMatch().GetHosts())
+	m.text("client_cert", r.GetMatch().GetClientCert())
 	if len(m.members) > 0 {
 		line.add("match", m.String())
 	}

@@ -40,7 +40,11 @@ func TestFormat(t *testing.T) {
 					Add: []*orlav1.Field{{Name: "Vary", Value: "A"}, {Name: "Vary", Value: "B"}, {Name: "X-C", Value: "3"}},
 				},
 			},
-			{Match: &orlav1.Match{Path: "/a/*"}, Rewrite: "/b/:splat"},
+			{Match: &orlav1.Match{Path: "/a/*", ClientCert: "spiffe://example.com/billing"}, Rewrite: "/b/:splat"},
+		},
+		Tls: &orlav1.Tls{
+			Redirect: new(false), OnDemand: true, ClientCa: []string{clientCA(t), clientCA(t)},
+			Hsts: &orlav1.Hsts{MaxAge: durationpb.New(90 * time.Minute), IncludeSubdomains: true},
 		},
 	}
 	text, err := app.Format(m)
@@ -89,6 +93,8 @@ func FuzzRoutes(f *testing.F) {
 		"name = 'edge'\n[[routes]]\nredirect = { to = '/y' }\n[[routes]]\nmatch.path = '/z'\nrewrite = '/x'\nheaders.add = { Vary = ['a', 'b'] }\n",
 		"name = 'edge'\nroutes = [{ match = { path = '/é' }, respond = { status = 404, body = \"\\u0001\", type = 'x' } }]",
 		"name = 1\n[routes]\nkv = 1\nfunction = 2",
+		"name = 'edge'\ntls = { redirect = true, hsts = { max_age = '180d' }, on_demand = true, client_ca = ['ca.pem', '-----BEGIN '] }\n[[routes]]\nmatch.client_cert = '*'\nrespond = {}",
+		"name = 'edge'\n[tls]\nhsts = { max_age = '0s' }\nclient_ca = [\"\"\"\n" + clientCA(f) + "\"\"\"]\n[[routes]]\nmatch.client_cert = 'a'\nrespond = {}",
 	} {
 		f.Add(seed)
 	}

@@ -221,6 +221,10 @@ func (p *packer) find() {
 		own[clean(p.fileDirs[fn.Name])] = true
 		p.findModule(fn)
 	}
+	for _, name := range p.manifest.GetTls().GetClientCa() {
+		own[clean(name)] = true
+	}
+	readClientCAs(p.root, p.manifest.GetTls(), p.reject)
 	if p.siteDir != "" {
 		f := &folder{field: "site.files"}
 		if clean(p.siteDir) == "." { // the site is the app's folder, Orla's files among it

@@ -13,7 +13,7 @@ import (
 // route converts one [[routes]].
 func (c *converter) route(t *routeTable, field string) *orlav1.Route {
 	r := &orlav1.Route{
-		Match:          match(t.Match),
+		Match:          c.match(t.Match, field+".match"),
 		Rewrite:        t.Rewrite,
 		Headers:        headerChanges(t.Headers),
 		RequestHeaders: headerChanges(t.RequestHeaders),
@@ -61,9 +61,12 @@ func (c *converter) target(r *orlav1.Route, t *routeTable, field string) {
 	}
 }
 
-func match(t *matchTable) *orlav1.Match {
+func (c *converter) match(t *matchTable, field string) *orlav1.Match {
 	if t == nil {
 		return &orlav1.Match{}
+	}
+	if t.ClientCert == "" && c.doc.Has(field+".client_cert") {
+		c.reject(field+".client_cert", `client_cert is empty; write "*" for any certificate, "none" for none, or a name; or remove the line`)
 	}
 	return &orlav1.Match{
 		Path:    t.Path,
@@ -71,6 +74,8 @@ func match(t *matchTable) *orlav1.Match {
 		Headers: conditions(t.Headers),
 		Query:   conditions(t.Query),
 		Hosts:   t.Hosts,
+
+		ClientCert: t.ClientCert,
 	}
 }
 

@@ -103,6 +103,11 @@ func sampleRequest(r *orlav1.Route) *router.Request {
 	for _, c := range match.GetHeaders() {
 		request.Header[textproto.CanonicalMIMEHeaderKey(c.GetName())] = []string{c.GetValue()}
 	}
+	switch c := match.GetClientCert(); c {
+	case "", router.NoClientCert:
+	default:
+		request.ClientCert = &router.ClientCert{Names: []string{c}}
+	}
 	query := url.Values{}
 	for _, c := range match.GetQuery() {
 		query.Set(c.GetName(), c.GetValue())

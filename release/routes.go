@@ -35,14 +35,14 @@ func (v *validator) allRoutes() {
 		v.unroutable = v.unroutable || !ok
 		v.changes(field+".headers", r.GetHeaders())
 		v.changes(field+".request_headers", r.GetRequestHeaders())
-		if len(r.GetMatch().GetHeaders())+len(r.GetMatch().GetQuery()) > 0 {
+		if m := r.GetMatch(); len(m.GetHeaders())+len(m.GetQuery()) > 0 || m.GetClientCert() != "" {
 			conditioned++
 		}
 		narrowed += len(r.GetMatch().GetHosts())
 	}
 	switch {
 	case conditioned > maxConditioned:
-		v.reject("routes", "%d routes have header or query conditions, the most is %d; decide the rest in the app", conditioned, maxConditioned)
+		v.reject("routes", "%d routes have header or query conditions, or ones on the client's certificate, the most is %d; decide the rest in the app", conditioned, maxConditioned)
 	case narrowed > maxNarrowed:
 		v.reject("routes", "the routes name hosts %d times, the most is %d; split the hosts over several apps or route sets", narrowed, maxNarrowed)
 	case !v.unroutable:
@@ -63,11 +63,13 @@ func (v *validator) match(field string, m *orlav1.Match, hosts map[string]bool) 
 			v.rejectError(field+".path", err)
 			ok = false
 		}
+		v.reserved(field+".path", pattern)
 	}
 	ok = v.methods(field+".methods", m.GetMethods()) && ok
 	ok = v.matchHosts(field+".hosts", m.GetHosts(), hosts) && ok
 	v.headerConditions(field+".headers", m.GetHeaders())
 	v.queryConditions(field+".query", m.GetQuery())
+	v.clientCert(field+".client_cert", m.GetClientCert())
 	return pattern, ok
 }
 

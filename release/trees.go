@@ -69,6 +69,7 @@ func (f *findings) routes(m *orlav1.Manifest) []router.Route {
 		routes[i] = router.Route{
 			Path: p, Methods: match.GetMethods(),
 			Headers: conditions(match.GetHeaders()), Query: conditions(match.GetQuery()),
+			ClientCert: match.GetClientCert(),
 		}
 	}
 	return routes

@@ -48,6 +48,7 @@ func validate(m *orlav1.Manifest, stored bool) Problems {
 	if v.counts() {
 		v.site()
 		v.functions()
+		v.tls()
 		v.allRoutes()
 	}
 	return v.all()

@@ -13,7 +13,7 @@ import (
 // Decode fills the struct that v points to and returns everything that does not
 // fit it. Fields without a value in the file are left alone, so that v may hold
 // defaults. Supported are strings, booleans, integers, [Size], [Duration],
-// [Pairs], structs, and slices, string-keyed maps and pointers of these.
+// [Age], [Pairs], structs, and slices, string-keyed maps and pointers of these.
 func (d *Document) Decode(v any) Problems {
 	dec := &decoder{doc: d}
 	dec.table(d.root, reflect.ValueOf(v).Elem(), "", "")

@@ -28,6 +28,7 @@ type file struct {
 type table struct {
 	Memory  document.Size       `toml:"memory"`
 	Timeout document.Duration   `toml:"timeout" example:"\"10s\""`
+	Age     document.Age        `toml:"age"`
 	Env     map[string]string   `toml:"env"`
 	Set     document.Pairs      `toml:"set"`
 	Add     document.MultiPairs `toml:"add"`
@@ -49,6 +50,7 @@ hosts = ["a", "b"]
 [table.one]
 memory = "64MiB"
 timeout = "1m30s"
+age = "180d"
 env = { B = "2", A = "1" }
 [[list]]
 path = "/x"
@@ -68,7 +70,7 @@ add = { V = ["1", "2"], W = "3" }
 	want := file{
 		Name: "shop", Mode: "none", On: true, Count: 16, Exact: -1000, Hosts: []string{"a", "b"},
 		Table: map[string]table{"one": {
-			Memory: 64 << 20, Timeout: document.Duration(90 * time.Second), Env: map[string]string{"A": "1", "B": "2"},
+			Memory: 64 << 20, Timeout: document.Duration(90 * time.Second), Age: document.Age(180 * 24 * time.Hour), Env: map[string]string{"A": "1", "B": "2"},
 		}},
 		List: []item{
 			{Path: "/x", Inner: &table{Set: document.Pairs{{Name: "Z", Value: "1"}, {Name: "A", Value: "2"}}}},
@@ -79,8 +81,8 @@ add = { V = ["1", "2"], W = "3" }
 		t.Error("decoded differs, - want + got:\n" + diff)
 	}
 	for field, want := range map[string]int{
-		"name": 2, "hosts[1]": 7, "table.one": 8, "table.one.timeout": 10, "table.one.env.A": 11, "table.one.nothing": 8,
-		"list[0]": 12, "list[0].inner.set.A": 14, "list[1]": 15, "list[1].inner.add.V[1]": 17, "list[7].path": 12, "nothing": 0,
+		"name": 2, "hosts[1]": 7, "table.one": 8, "table.one.timeout": 10, "table.one.env.A": 12, "table.one.nothing": 8,
+		"list[0]": 13, "list[0].inner.set.A": 15, "list[1]": 16, "list[1].inner.add.V[1]": 18, "list[7].path": 13, "nothing": 0,
 	} {
 		if line, _ := d.Position(field); line != want {
 			t.Errorf("Position(%q) = line %d, want %d", field, line, want)
@@ -113,12 +115,17 @@ func TestDecodeProblems(t *testing.T) {
 		{"size number", "[inner]\nmemory = 64", `f:2: "memory" in [inner] must be a size such as "64MiB", not a whole number`},
 		{"duration", "[inner]\ntimeout = '10'", `f:2: "timeout" in [inner] must be a duration such as "10s" or "1m30s", not "10"`},
 		{"duration negative", "[inner]\ntimeout = '-1s'", `f:2: "timeout" in [inner] must be a duration such as "10s" or "1m30s", not "-1s"`},
+		{"age", "[inner]\nage = '180'", `f:2: "age" in [inner] must be a number of days such as "180d", or hours such as "12h", not "180"`},
+		{"age of half days", "[inner]\nage = '1.5d'", `f:2: "age" in [inner] must be a number of days such as "180d", or hours such as "12h", not "1.5d"`},
+		{"age negative", "[inner]\nage = '-1h'", `f:2: "age" in [inner] must be a number of days such as "180d", or hours such as "12h", not "-1h"`},
+		{"age too long", "[inner]\nage = '65536d'", `f:2: "age" in [inner] must be a number of days such as "180d", or hours such as "12h", not "65536d"`},
+		{"age number", "[inner]\nage = 180", `f:2: "age" in [inner] must be a number of days such as "180d", or hours such as "12h", not a whole number`},
 		{"environment", "[inner.env]\nPORT = 1", `f:2: "PORT" in [inner.env] must be a string, not a whole number; write it in quotes: "1"`},
 		{"pairs", "[inner]\nset = { A = ['1'] }", `f:2: "set" in [inner] must be a table of strings such as { Name = "value" }; the value of "A" is a list`},
 		{"date", "name = 1979-05-27", `f:1: "name" must be a string, not a date or time; for example name = "shop"`},
 		{"all of them, by line", "on = 1\n[inner]\nx = 1\n[[list]]\npath = 2\n[[list]]\npath = true", strings.Join([]string{
 			`f:1: "on" must be true or false, not a whole number`,
-			`f:3: unknown key "x" in [inner]; known are add, env, memory, set, timeout`,
+			`f:3: unknown key "x" in [inner]; known are add, age, env, memory, set, timeout`,
 			`f:5: "path" in [[list]] must be a string, not a whole number; write it in quotes: "2"`,
 			`f:7: "path" in [[list]] must be a string, not true or false; write it in quotes: "true"`,
 		}, "\n")},

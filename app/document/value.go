@@ -3,6 +3,8 @@ package document
 import (
 	"fmt"
 	"math"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -49,6 +51,38 @@ func (d *Duration) fromTOML(n *node) string {
 // JSONSchema describes a duration to editors.
 func (Duration) JSONSchema() *jsonschema.Schema {
 	return &jsonschema.Schema{Type: "string", Pattern: `^([0-9.]+(ns|us|µs|ms|s|m|h))+$`}
+}
+
+// Age is a time span that may be as long as years, written "180d" or "12h". It is
+// zero or more.
+type Age time.Duration
+
+func (a *Age) fromTOML(n *node) string {
+	const want = `a number of days such as "180d", or hours such as "12h"`
+	if n.kind != kindString {
+		return fmt.Sprintf("%s, not %s", want, n.kind)
+	}
+	span, err := time.ParseDuration(n.text)
+	if count, ok := strings.CutSuffix(n.text, "d"); ok {
+		var days uint16
+		days, err = parseDays(count)
+		span = time.Duration(days) * 24 * time.Hour
+	}
+	if err != nil || span < 0 {
+		return fmt.Sprintf("%s, not %q", want, n.text)
+	}
+	*a = Age(span)
+	return ""
+}
+
+func parseDays(s string) (uint16, error) {
+	n, err := strconv.ParseUint(s, 10, 16)
+	return uint16(n), err //nolint:gosec // 16 bits were asked for
+}
+
+// JSONSchema describes an age to editors.
+func (Age) JSONSchema() *jsonschema.Schema {
+	return &jsonschema.Schema{Type: "string", Pattern: `^([0-9]+d|([0-9.]+(s|m|h))+)$`}
 }
 
 // Pair is one line of [Pairs].

@@ -193,6 +193,9 @@ func conditionsOf(m *orlav1.Match) string {
 	for _, q := range m.GetQuery() {
 		all = append(all, "?"+q.GetName()+"="+q.GetValue())
 	}
+	if c := m.GetClientCert(); c != "" {
+		all = append(all, "client_cert="+c)
+	}
 	return strings.Join(all, ", ")
 }
 

@@ -2082,8 +2082,11 @@ type ExplainRouteRequest struct {
 	// "https://shop.example/api/x?v=2"
 	Url string `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"`
 	// Empty means GET.
-	Method        string   `protobuf:"bytes,2,opt,name=method,proto3" json:"method,omitempty"`
-	Headers       []*Field `protobuf:"bytes,3,rep,name=headers,proto3" json:"headers,omitempty"`
+	Method  string   `protobuf:"bytes,2,opt,name=method,proto3" json:"method,omitempty"`
+	Headers []*Field `protobuf:"bytes,3,rep,name=headers,proto3" json:"headers,omitempty"`
+	// A name that the client's certificate is for, "*" for one with other names only,
+	// empty for no certificate.
+	ClientCert    string `protobuf:"bytes,4,opt,name=client_cert,json=clientCert,proto3" json:"client_cert,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2137,6 +2140,13 @@ func (x *ExplainRouteRequest) GetHeaders() []*Field {
 		return x.Headers
 	}
 	return nil
+}
+
+func (x *ExplainRouteRequest) GetClientCert() string {
+	if x != nil {
+		return x.ClientCert
+	}
+	return ""
 }
 
 type ExplainRouteResponse struct {
@@ -4225,11 +4235,13 @@ const file_orla_v1_control_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\arelease\x18\x02 \x01(\x04R\arelease\x12\x12\n" +
 	"\x04host\x18\x03 \x01(\tR\x04host\x12$\n" +
-	"\x05route\x18\x04 \x01(\v2\x0e.orla.v1.RouteR\x05route\"i\n" +
+	"\x05route\x18\x04 \x01(\v2\x0e.orla.v1.RouteR\x05route\"\x8a\x01\n" +
 	"\x13ExplainRouteRequest\x12\x10\n" +
 	"\x03url\x18\x01 \x01(\tR\x03url\x12\x16\n" +
 	"\x06method\x18\x02 \x01(\tR\x06method\x12(\n" +
-	"\aheaders\x18\x03 \x03(\v2\x0e.orla.v1.FieldR\aheaders\"\x9e\x02\n" +
+	"\aheaders\x18\x03 \x03(\v2\x0e.orla.v1.FieldR\aheaders\x12\x1f\n" +
+	"\vclient_cert\x18\x04 \x01(\tR\n" +
+	"clientCert\"\x9e\x02\n" +
 	"\x14ExplainRouteResponse\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12!\n" +
 	"\fhost_pattern\x18\x02 \x01(\tR\vhostPattern\x12\x12\n" +

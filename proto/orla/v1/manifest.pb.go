@@ -368,6 +368,7 @@ type Manifest struct {
 	Functions []*Function `protobuf:"bytes,5,rep,name=functions,proto3" json:"functions,omitempty"`
 	// In file order, which is the last tie-breaker of the match precedence.
 	Routes        []*Route `protobuf:"bytes,6,rep,name=routes,proto3" json:"routes,omitempty"`
+	Tls           *Tls     `protobuf:"bytes,7,opt,name=tls,proto3" json:"tls,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -440,6 +441,13 @@ func (x *Manifest) GetFunctions() []*Function {
 func (x *Manifest) GetRoutes() []*Route {
 	if x != nil {
 		return x.Routes
+	}
+	return nil
+}
+
+func (x *Manifest) GetTls() *Tls {
+	if x != nil {
+		return x.Tls
 	}
 	return nil
 }
@@ -1134,7 +1142,10 @@ type Match struct {
 	Headers []*Condition `protobuf:"bytes,3,rep,name=headers,proto3" json:"headers,omitempty"`
 	Query   []*Condition `protobuf:"bytes,4,rep,name=query,proto3" json:"query,omitempty"`
 	// Narrows the route to some of the set's hosts. Empty means all.
-	Hosts         []string `protobuf:"bytes,5,rep,name=hosts,proto3" json:"hosts,omitempty"`
+	Hosts []string `protobuf:"bytes,5,rep,name=hosts,proto3" json:"hosts,omitempty"`
+	// What the client's certificate has to be: "*" for any that the release trusts,
+	// "none" for none, or a name that it is for. Empty means that it does not matter.
+	ClientCert    string `protobuf:"bytes,6,opt,name=client_cert,json=clientCert,proto3" json:"client_cert,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1202,6 +1213,13 @@ func (x *Match) GetHosts() []string {
 		return x.Hosts
 	}
 	return nil
+}
+
+func (x *Match) GetClientCert() string {
+	if x != nil {
+		return x.ClientCert
+	}
+	return ""
 }
 
 // Condition compares one header field or query parameter with a value, exactly.
@@ -1874,18 +1892,154 @@ func (x *Token) GetCreated() *timestamppb.Timestamp {
 	return nil
 }
 
+// Tls is what a release says about HTTPS.
+type Tls struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whether requests over plain HTTP are sent on to HTTPS. Unset: the node decides.
+	Redirect *bool `protobuf:"varint,1,opt,name=redirect,proto3,oneof" json:"redirect,omitempty"`
+	Hsts     *Hsts `protobuf:"bytes,2,opt,name=hsts,proto3" json:"hsts,omitempty"`
+	// Certificates are ordered at the first handshake for a host, not at the deploy.
+	OnDemand bool `protobuf:"varint,3,opt,name=on_demand,json=onDemand,proto3" json:"on_demand,omitempty"`
+	// CAs whose certificates clients may show, each in PEM: one or several
+	// certificates and nothing else.
+	ClientCa      []string `protobuf:"bytes,4,rep,name=client_ca,json=clientCa,proto3" json:"client_ca,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Tls) Reset() {
+	*x = Tls{}
+	mi := &file_orla_v1_manifest_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Tls) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Tls) ProtoMessage() {}
+
+func (x *Tls) ProtoReflect() protoreflect.Message {
+	mi := &file_orla_v1_manifest_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Tls.ProtoReflect.Descriptor instead.
+func (*Tls) Descriptor() ([]byte, []int) {
+	return file_orla_v1_manifest_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *Tls) GetRedirect() bool {
+	if x != nil && x.Redirect != nil {
+		return *x.Redirect
+	}
+	return false
+}
+
+func (x *Tls) GetHsts() *Hsts {
+	if x != nil {
+		return x.Hsts
+	}
+	return nil
+}
+
+func (x *Tls) GetOnDemand() bool {
+	if x != nil {
+		return x.OnDemand
+	}
+	return false
+}
+
+func (x *Tls) GetClientCa() []string {
+	if x != nil {
+		return x.ClientCa
+	}
+	return nil
+}
+
+// Hsts is the Strict-Transport-Security field (RFC 6797) of answers over HTTPS.
+type Hsts struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In whole seconds. Zero has browsers forget what an earlier release said.
+	MaxAge            *durationpb.Duration `protobuf:"bytes,1,opt,name=max_age,json=maxAge,proto3" json:"max_age,omitempty"`
+	IncludeSubdomains bool                 `protobuf:"varint,2,opt,name=include_subdomains,json=includeSubdomains,proto3" json:"include_subdomains,omitempty"`
+	Preload           bool                 `protobuf:"varint,3,opt,name=preload,proto3" json:"preload,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *Hsts) Reset() {
+	*x = Hsts{}
+	mi := &file_orla_v1_manifest_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Hsts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Hsts) ProtoMessage() {}
+
+func (x *Hsts) ProtoReflect() protoreflect.Message {
+	mi := &file_orla_v1_manifest_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Hsts.ProtoReflect.Descriptor instead.
+func (*Hsts) Descriptor() ([]byte, []int) {
+	return file_orla_v1_manifest_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Hsts) GetMaxAge() *durationpb.Duration {
+	if x != nil {
+		return x.MaxAge
+	}
+	return nil
+}
+
+func (x *Hsts) GetIncludeSubdomains() bool {
+	if x != nil {
+		return x.IncludeSubdomains
+	}
+	return false
+}
+
+func (x *Hsts) GetPreload() bool {
+	if x != nil {
+		return x.Preload
+	}
+	return false
+}
+
 var File_orla_v1_manifest_proto protoreflect.FileDescriptor
 
 const file_orla_v1_manifest_proto_rawDesc = "" +
 	"\n" +
-	"\x16orla/v1/manifest.proto\x12\aorla.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14orla/v1/secret.proto\"\xd3\x01\n" +
+	"\x16orla/v1/manifest.proto\x12\aorla.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14orla/v1/secret.proto\"\xf3\x01\n" +
 	"\bManifest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\r.orla.v1.KindR\x04kind\x12\x14\n" +
 	"\x05hosts\x18\x03 \x03(\tR\x05hosts\x12!\n" +
 	"\x04site\x18\x04 \x01(\v2\r.orla.v1.SiteR\x04site\x12/\n" +
 	"\tfunctions\x18\x05 \x03(\v2\x11.orla.v1.FunctionR\tfunctions\x12&\n" +
-	"\x06routes\x18\x06 \x03(\v2\x0e.orla.v1.RouteR\x06routes\"~\n" +
+	"\x06routes\x18\x06 \x03(\v2\x0e.orla.v1.RouteR\x06routes\x12\x1e\n" +
+	"\x03tls\x18\a \x01(\v2\f.orla.v1.TlsR\x03tls\"~\n" +
 	"\x04Site\x12#\n" +
 	"\x05files\x18\x01 \x03(\v2\r.orla.v1.FileR\x05files\x12.\n" +
 	"\tnot_found\x18\x02 \x01(\x0e2\x11.orla.v1.NotFoundR\bnotFound\x12!\n" +
@@ -1949,13 +2103,15 @@ const file_orla_v1_manifest_proto_rawDesc = "" +
 	"\x05proxy\x18\f \x01(\v2\x0e.orla.v1.ProxyH\x00R\x05proxy\x12/\n" +
 	"\bredirect\x18\r \x01(\v2\x11.orla.v1.RedirectH\x00R\bredirect\x12,\n" +
 	"\arespond\x18\x0e \x01(\v2\x10.orla.v1.RespondH\x00R\arespondB\b\n" +
-	"\x06target\"\xa3\x01\n" +
+	"\x06target\"\xc4\x01\n" +
 	"\x05Match\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x18\n" +
 	"\amethods\x18\x02 \x03(\tR\amethods\x12,\n" +
 	"\aheaders\x18\x03 \x03(\v2\x12.orla.v1.ConditionR\aheaders\x12(\n" +
 	"\x05query\x18\x04 \x03(\v2\x12.orla.v1.ConditionR\x05query\x12\x14\n" +
-	"\x05hosts\x18\x05 \x03(\tR\x05hosts\"5\n" +
+	"\x05hosts\x18\x05 \x03(\tR\x05hosts\x12\x1f\n" +
+	"\vclient_cert\x18\x06 \x01(\tR\n" +
+	"clientCert\"5\n" +
 	"\tCondition\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value\"k\n" +
@@ -2002,7 +2158,17 @@ const file_orla_v1_manifest_proto_rawDesc = "" +
 	"\x04hash\x18\x03 \x01(\fR\x04hash\x12!\n" +
 	"\x04role\x18\x04 \x01(\x0e2\r.orla.v1.RoleR\x04role\x12\x12\n" +
 	"\x04apps\x18\x05 \x03(\tR\x04apps\x124\n" +
-	"\acreated\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\acreated*;\n" +
+	"\acreated\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\acreated\"\x90\x01\n" +
+	"\x03Tls\x12\x1f\n" +
+	"\bredirect\x18\x01 \x01(\bH\x00R\bredirect\x88\x01\x01\x12!\n" +
+	"\x04hsts\x18\x02 \x01(\v2\r.orla.v1.HstsR\x04hsts\x12\x1b\n" +
+	"\ton_demand\x18\x03 \x01(\bR\bonDemand\x12\x1b\n" +
+	"\tclient_ca\x18\x04 \x03(\tR\bclientCaB\v\n" +
+	"\t_redirect\"\x83\x01\n" +
+	"\x04Hsts\x122\n" +
+	"\amax_age\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x06maxAge\x12-\n" +
+	"\x12include_subdomains\x18\x02 \x01(\bR\x11includeSubdomains\x12\x18\n" +
+	"\apreload\x18\x03 \x01(\bR\apreload*;\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\f\n" +
 	"\bKIND_APP\x10\x01\x12\x0f\n" +
@@ -2045,7 +2211,7 @@ func file_orla_v1_manifest_proto_rawDescGZIP() []byte {
 }
 
 var file_orla_v1_manifest_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_orla_v1_manifest_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_orla_v1_manifest_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_orla_v1_manifest_proto_goTypes = []any{
 	(Kind)(0),                     // 0: orla.v1.Kind
 	(NotFound)(0),                 // 1: orla.v1.NotFound
@@ -2071,51 +2237,56 @@ var file_orla_v1_manifest_proto_goTypes = []any{
 	(*Share)(nil),                 // 21: orla.v1.Share
 	(*Release)(nil),               // 22: orla.v1.Release
 	(*Token)(nil),                 // 23: orla.v1.Token
-	nil,                           // 24: orla.v1.Function.EnvEntry
-	(*durationpb.Duration)(nil),   // 25: google.protobuf.Duration
-	(*SecretRef)(nil),             // 26: orla.v1.SecretRef
-	(*timestamppb.Timestamp)(nil), // 27: google.protobuf.Timestamp
+	(*Tls)(nil),                   // 24: orla.v1.Tls
+	(*Hsts)(nil),                  // 25: orla.v1.Hsts
+	nil,                           // 26: orla.v1.Function.EnvEntry
+	(*durationpb.Duration)(nil),   // 27: google.protobuf.Duration
+	(*SecretRef)(nil),             // 28: orla.v1.SecretRef
+	(*timestamppb.Timestamp)(nil), // 29: google.protobuf.Timestamp
 }
 var file_orla_v1_manifest_proto_depIdxs = []int32{
 	0,  // 0: orla.v1.Manifest.kind:type_name -> orla.v1.Kind
 	7,  // 1: orla.v1.Manifest.site:type_name -> orla.v1.Site
 	10, // 2: orla.v1.Manifest.functions:type_name -> orla.v1.Function
 	12, // 3: orla.v1.Manifest.routes:type_name -> orla.v1.Route
-	8,  // 4: orla.v1.Site.files:type_name -> orla.v1.File
-	1,  // 5: orla.v1.Site.not_found:type_name -> orla.v1.NotFound
-	2,  // 6: orla.v1.Site.html:type_name -> orla.v1.Html
-	9,  // 7: orla.v1.File.variants:type_name -> orla.v1.Variant
-	3,  // 8: orla.v1.Function.abi:type_name -> orla.v1.Abi
-	25, // 9: orla.v1.Function.timeout:type_name -> google.protobuf.Duration
-	24, // 10: orla.v1.Function.env:type_name -> orla.v1.Function.EnvEntry
-	8,  // 11: orla.v1.Function.files:type_name -> orla.v1.File
-	25, // 12: orla.v1.Function.cpu:type_name -> google.protobuf.Duration
-	4,  // 13: orla.v1.Function.isolation:type_name -> orla.v1.Isolation
-	11, // 14: orla.v1.Function.limits:type_name -> orla.v1.Limits
-	26, // 15: orla.v1.Function.secrets:type_name -> orla.v1.SecretRef
-	13, // 16: orla.v1.Route.match:type_name -> orla.v1.Match
-	15, // 17: orla.v1.Route.headers:type_name -> orla.v1.HeaderChanges
-	15, // 18: orla.v1.Route.request_headers:type_name -> orla.v1.HeaderChanges
-	17, // 19: orla.v1.Route.proxy:type_name -> orla.v1.Proxy
-	18, // 20: orla.v1.Route.redirect:type_name -> orla.v1.Redirect
-	19, // 21: orla.v1.Route.respond:type_name -> orla.v1.Respond
-	14, // 22: orla.v1.Match.headers:type_name -> orla.v1.Condition
-	14, // 23: orla.v1.Match.query:type_name -> orla.v1.Condition
-	16, // 24: orla.v1.HeaderChanges.set:type_name -> orla.v1.Field
-	16, // 25: orla.v1.HeaderChanges.add:type_name -> orla.v1.Field
-	25, // 26: orla.v1.Proxy.timeout:type_name -> google.protobuf.Duration
-	0,  // 27: orla.v1.Head.kind:type_name -> orla.v1.Kind
-	22, // 28: orla.v1.Head.releases:type_name -> orla.v1.Release
-	27, // 29: orla.v1.Head.changed:type_name -> google.protobuf.Timestamp
-	21, // 30: orla.v1.Head.split:type_name -> orla.v1.Share
-	27, // 31: orla.v1.Release.created:type_name -> google.protobuf.Timestamp
-	5,  // 32: orla.v1.Token.role:type_name -> orla.v1.Role
-	27, // 33: orla.v1.Token.created:type_name -> google.protobuf.Timestamp
-	34, // [34:34] is the sub-list for method output_type
-	34, // [34:34] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	24, // 4: orla.v1.Manifest.tls:type_name -> orla.v1.Tls
+	8,  // 5: orla.v1.Site.files:type_name -> orla.v1.File
+	1,  // 6: orla.v1.Site.not_found:type_name -> orla.v1.NotFound
+	2,  // 7: orla.v1.Site.html:type_name -> orla.v1.Html
+	9,  // 8: orla.v1.File.variants:type_name -> orla.v1.Variant
+	3,  // 9: orla.v1.Function.abi:type_name -> orla.v1.Abi
+	27, // 10: orla.v1.Function.timeout:type_name -> google.protobuf.Duration
+	26, // 11: orla.v1.Function.env:type_name -> orla.v1.Function.EnvEntry
+	8,  // 12: orla.v1.Function.files:type_name -> orla.v1.File
+	27, // 13: orla.v1.Function.cpu:type_name -> google.protobuf.Duration
+	4,  // 14: orla.v1.Function.isolation:type_name -> orla.v1.Isolation
+	11, // 15: orla.v1.Function.limits:type_name -> orla.v1.Limits
+	28, // 16: orla.v1.Function.secrets:type_name -> orla.v1.SecretRef
+	13, // 17: orla.v1.Route.match:type_name -> orla.v1.Match
+	15, // 18: orla.v1.Route.headers:type_name -> orla.v1.HeaderChanges
+	15, // 19: orla.v1.Route.request_headers:type_name -> orla.v1.HeaderChanges
+	17, // 20: orla.v1.Route.proxy:type_name -> orla.v1.Proxy
+	18, // 21: orla.v1.Route.redirect:type_name -> orla.v1.Redirect
+	19, // 22: orla.v1.Route.respond:type_name -> orla.v1.Respond
+	14, // 23: orla.v1.Match.headers:type_name -> orla.v1.Condition
+	14, // 24: orla.v1.Match.query:type_name -> orla.v1.Condition
+	16, // 25: orla.v1.HeaderChanges.set:type_name -> orla.v1.Field
+	16, // 26: orla.v1.HeaderChanges.add:type_name -> orla.v1.Field
+	27, // 27: orla.v1.Proxy.timeout:type_name -> google.protobuf.Duration
+	0,  // 28: orla.v1.Head.kind:type_name -> orla.v1.Kind
+	22, // 29: orla.v1.Head.releases:type_name -> orla.v1.Release
+	29, // 30: orla.v1.Head.changed:type_name -> google.protobuf.Timestamp
+	21, // 31: orla.v1.Head.split:type_name -> orla.v1.Share
+	29, // 32: orla.v1.Release.created:type_name -> google.protobuf.Timestamp
+	5,  // 33: orla.v1.Token.role:type_name -> orla.v1.Role
+	29, // 34: orla.v1.Token.created:type_name -> google.protobuf.Timestamp
+	25, // 35: orla.v1.Tls.hsts:type_name -> orla.v1.Hsts
+	27, // 36: orla.v1.Hsts.max_age:type_name -> google.protobuf.Duration
+	37, // [37:37] is the sub-list for method output_type
+	37, // [37:37] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_orla_v1_manifest_proto_init() }
@@ -2131,13 +2302,14 @@ func file_orla_v1_manifest_proto_init() {
 		(*Route_Redirect)(nil),
 		(*Route_Respond)(nil),
 	}
+	file_orla_v1_manifest_proto_msgTypes[18].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_orla_v1_manifest_proto_rawDesc), len(file_orla_v1_manifest_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   19,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
