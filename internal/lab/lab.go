@@ -37,6 +37,10 @@ type Options struct {
 	// Clocks are how far each node's clock is ahead, in whole seconds, by the number from 0 on.
 	// Nodes without one have the machine's.
 	Clocks []time.Duration
+	// HTTPPort and HTTPSPort are every node's, each node at an address of its own: the
+	// first at 127.0.0.1, the second at 127.0.0.2, and so on. Zero means any port of
+	// 127.0.0.1 for HTTP, and no HTTPS.
+	HTTPPort, HTTPSPort int
 	// Args are further flags of every node.
 	Args []string
 }
@@ -151,11 +155,19 @@ func (l *Lab) newNode(o Options, i int, binary, dir string) *Node {
 	if l.net != nil {
 		n.host, n.namespace = l.net.address(i), l.net.namespace(i)
 	}
-	n.http, n.admin = n.addr(l, 8080, 1), n.addr(l, 7070, 1)
-	n.hub, n.peer = n.addr(l, 6222, 2), n.addr(l, 7071, 1)
-	n.args = []string{
-		"serve", "--node", n.Name, "--data", n.Data, "--http", n.http, "--https", "off", "--tls", "off", "--admin", n.admin,
+	n.http, n.https = n.addr(l, 8080, 1), "off"
+	n.admin, n.hub, n.peer = n.addr(l, 7070, 1), n.addr(l, 6222, 2), n.addr(l, 7071, 1)
+	n.args = []string{"serve", "--node", n.Name, "--data", n.Data, "--admin", n.admin}
+	own := fmt.Sprintf("127.0.0.%d", i+1)
+	if o.HTTPPort != 0 {
+		n.http = net.JoinHostPort(own, strconv.Itoa(o.HTTPPort))
 	}
+	if o.HTTPSPort == 0 {
+		n.args = append(n.args, "--tls", "off")
+	} else {
+		n.https = net.JoinHostPort(own, strconv.Itoa(o.HTTPSPort))
+	}
+	n.args = append(n.args, "--http", n.http, "--https", n.https)
 	l.t.Cleanup(n.end)
 	return n
 }
@@ -209,6 +221,28 @@ func (l *Lab) taken(port, count int) bool {
 		}
 	}
 	return false
+}
+
+// FreePort returns a port that nobody listens on at the addresses of nodes, for
+// [Options].
+func FreePort(t testing.TB) int {
+	t.Helper()
+	for range 100 {
+		port, taken := free(t, 1), false
+		for i := range 9 {
+			ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", net.JoinHostPort(fmt.Sprintf("127.0.0.%d", i+1), strconv.Itoa(port)))
+			if err != nil {
+				taken = true
+				break
+			}
+			defer ln.Close() //nolint:errcheck // nobody has connected
+		}
+		if !taken {
+			return port
+		}
+	}
+	t.Fatal("lab: no port is free")
+	return 0
 }
 
 // free returns the first of count free ports in a row, or 0 if the second was not.

@@ -4,6 +4,7 @@ package lab
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
@@ -115,26 +116,52 @@ func failures(p *Prober) []Failure {
 	return first
 }
 
-// TestClock: the node lives at another time than the machine.
+// TestClock: the node lives at another time than the machine, and after a start at yet
+// another one.
 func TestClock(t *testing.T) {
 	for _, network := range []bool{false, true} {
 		t.Run(fmt.Sprintf("network %t", network), func(t *testing.T) {
 			l := New(t, Options{Clocks: []time.Duration{-time.Hour}, Network: network})
-			if err := l.Deploy(t.Context(), site("one")); err != nil {
-				t.Fatal(err)
-			}
-			l.Await("/", l.Nodes, says("one"))
-			res, err := http.Get(l.Nodes[0].URL())
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer http.DefaultClient.CloseIdleConnections()
-			defer res.Body.Close()
-			at, err := http.ParseTime(res.Header.Get("Date"))
-			if behind := time.Since(at); err != nil || behind < 59*time.Minute || behind > 61*time.Minute {
-				t.Errorf("the node's clock is %s behind (%v), want an hour", behind, err)
-			}
+			n := l.Nodes[0]
+			clockIs(t, n, -time.Hour)
+			n.Kill()
+			n.SetClock(24 * time.Hour)
+			n.Start()
+			clockIs(t, n, 24*time.Hour)
 		})
+	}
+}
+
+// clockIs checks how far the node's clock is ahead.
+func clockIs(t *testing.T, n *Node, want time.Duration) {
+	t.Helper()
+	res, err := http.Get(n.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer http.DefaultClient.CloseIdleConnections()
+	defer res.Body.Close()
+	at, err := http.ParseTime(res.Header.Get("Date"))
+	if off := time.Until(at) - want; err != nil || off.Abs() > time.Minute {
+		t.Errorf("the node's clock is %s ahead (%v), want %s", time.Until(at), err, want)
+	}
+}
+
+// TestPorts: each node serves HTTP and HTTPS at an address of its own.
+func TestPorts(t *testing.T) {
+	l := New(t, Options{Hubs: 1, Edges: 1, HTTPPort: FreePort(t), HTTPSPort: FreePort(t), Args: []string{"--tls", "internal"}})
+	for i, n := range l.Nodes {
+		ctx, cancel := context.WithTimeout(t.Context(), Patience)
+		defer cancel()
+		d := tls.Dialer{Config: &tls.Config{ServerName: "localhost", InsecureSkipVerify: true}}
+		c, err := d.DialContext(ctx, "tcp", n.HTTPS())
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+		if want := fmt.Sprintf("127.0.0.%d:", i+1); !strings.HasPrefix(n.HTTPS(), want) || !strings.HasPrefix(n.URL(), "http://"+want) {
+			t.Errorf("%s serves at %s and %s, want %s", n.Name, n.URL(), n.HTTPS(), want)
+		}
 	}
 }
 

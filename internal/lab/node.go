@@ -34,7 +34,7 @@ type Node struct {
 	// Name is --node, Data is --data.
 	Name, Data string
 
-	host, http, admin, hub, peer string // addresses
+	host, http, https, admin, hub, peer string // addresses
 
 	process *process.Process // nil before the first start
 
@@ -45,6 +45,10 @@ type Node struct {
 
 // URL is where the node serves. It may be called concurrently.
 func (n *Node) URL() string { return "http://" + n.http }
+
+// HTTPS is the address where the node serves HTTPS, as [Options] has set it. It may be
+// called concurrently.
+func (n *Node) HTTPS() string { return n.https }
 
 // Admin is the URL of the node's API and health checks. It may be called concurrently.
 func (n *Node) Admin() string { return "http://" + n.admin }
@@ -158,6 +162,10 @@ func (n *Node) Start() {
 	n.start()
 	n.await()
 }
+
+// SetClock sets how far the node's clock is ahead when it is started again, in whole
+// seconds.
+func (n *Node) SetClock(ahead time.Duration) { n.ahead = ahead }
 
 // StartAll starts nodes again that wait for each other.
 func (l *Lab) StartAll(nodes ...*Node) {
