@@ -65,7 +65,7 @@ lint: $(GOLANGCI) ## run golangci-lint on every module, and shell syntax
 	  echo "== golangci-lint ($$dir)"; \
 	  (cd "$$dir" && $(GOLANGCI) run --config $(CURDIR)/.golangci.yml ./...); \
 	done
-	@for script in .ci/run .ci/deps examples/hello/demo.sh; do bash -n "$$script"; done
+	@for script in .ci/run .ci/deps examples/hello/demo.sh internal/acmetest/install-scanners; do bash -n "$$script"; done
 
 .PHONY: fmt
 fmt: $(GOLANGCI) ## format the Go files: gofumpt, import groups
@@ -101,6 +101,11 @@ fuzz-long: deps ## a million mutants of real modules, and the rewriter's fuzz ta
 .PHONY: faults-long
 faults-long: deps ## what is done to clusters, for as long as it may last in the field: partitions of a minute, twelve of them
 	ORLA_FAULTS_LONG=1 $(GO) test -v -timeout 90m ./internal/faults
+
+.PHONY: scan-tls
+scan-tls: deps ## look at a node with testssl.sh, sslscan and Chromium, some minutes
+	internal/acmetest/install-scanners
+	ORLA_SCAN_TLS=1 $(GO) test -v -count=1 -timeout 30m -run '^TestScan' ./internal/acmetest
 
 .PHONY: bench
 bench: deps ## run the benchmarks matching BENCH, COUNT (6) times
