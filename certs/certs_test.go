@@ -41,6 +41,14 @@ func open(t testing.TB, cfg Config, hosts ...string) *Manager {
 	return m
 }
 
+func named(names ...string) []Host {
+	hosts := make([]Host, len(names))
+	for i, name := range names {
+		hosts[i].Name = name
+	}
+	return hosts
+}
+
 func served(patterns []string, host string) bool {
 	for _, p := range patterns {
 		suffix, wildcard := strings.CutPrefix(p, "*")
@@ -94,7 +102,7 @@ func handshake(t testing.TB, m *Manager, addr net.Addr, name string) (tls.Connec
 func TestHandshake(t *testing.T) {
 	hosts := []string{"shop.example", "*.wild.example", "*.tld"}
 	m := open(t, Config{}, hosts...)
-	if err := m.Manage(t.Context(), hosts); err != nil {
+	if err := m.Manage(t.Context(), named(hosts...)); err != nil {
 		t.Fatal(err)
 	}
 	addr := listen(t, m)
@@ -131,19 +139,19 @@ func TestHandshake(t *testing.T) {
 
 func TestUnknownHostsAreRefused(t *testing.T) {
 	m := open(t, Config{}, "shop.example")
-	if err := m.Manage(t.Context(), []string{"shop.example"}); err != nil {
+	if err := m.Manage(t.Context(), named("shop.example")); err != nil {
 		t.Fatal(err)
 	}
 	addr := listen(t, m)
-	before := m.count()
+	before := m.local.count()
 	for _, name := range []string{"evil.example", "wild.example", "x.shop.example", "shop.example.evil", "localhost.evil", "notlocalhost"} {
 		_, err := handshake(t, m, addr, name)
 		if err == nil || !strings.Contains(err.Error(), "unrecognized name") {
 			t.Errorf("handshake with %s: %v, want the alert unrecognized_name", name, err)
 		}
 	}
-	if m.count() != before || len(m.store.subjects()) != before {
-		t.Errorf("%d names, %d stored, want %d", m.count(), len(m.store.subjects()), before)
+	if m.local.count() != before || len(m.local.store.subjects()) != before {
+		t.Errorf("%d names, %d stored, want %d", m.local.count(), len(m.local.store.subjects()), before)
 	}
 }
 
@@ -225,7 +233,7 @@ func TestRacingHandshakesShareACertificate(t *testing.T) {
 
 func TestOnDemandIsBounded(t *testing.T) {
 	m := open(t, Config{MaxOnDemand: 3, OnDemandRate: 1}, "*", "shop.example")
-	if err := m.Manage(t.Context(), []string{"shop.example", "*"}); err != nil {
+	if err := m.Manage(t.Context(), named("shop.example", "*")); err != nil {
 		t.Fatal(err)
 	}
 	issued := 0
@@ -240,8 +248,8 @@ func TestOnDemandIsBounded(t *testing.T) {
 	if issued < 10 || issued > 15 {
 		t.Errorf("%d certificates at once, want about 10", issued)
 	}
-	if m.count() != 4 || len(m.store.subjects()) != 4 || len(m.store.files) != 12 {
-		t.Errorf("%d names, %d stored in %d files, want 3 on demand and 1 managed", m.count(), len(m.store.subjects()), len(m.store.files))
+	if m.local.count() != 4 || len(m.local.store.subjects()) != 4 || len(m.local.store.files) != 12 {
+		t.Errorf("%d names, %d stored in %d files, want 3 on demand and 1 managed", m.local.count(), len(m.local.store.subjects()), len(m.local.store.files))
 	}
 	// What was used last is still there, and costs no budget.
 	for _, host := range []string{"shop.example", fmt.Sprintf("h%d.example", issued-1)} {
@@ -264,15 +272,15 @@ func TestManageIsTheWholeState(t *testing.T) {
 		{[]string{"1.example", "2.example", "3.example", "4.example"}, []string{"1.example", "2.example", "3.example"}, ""},
 		{nil, nil, ""},
 	} {
-		err := m.Manage(t.Context(), tt.hosts)
+		err := m.Manage(t.Context(), named(tt.hosts...))
 		if (err == nil) != (tt.bad == "") || err != nil && !strings.Contains(err.Error(), tt.bad) {
 			t.Errorf("Manage(%q) = %v", tt.hosts, err)
 		}
-		if m.count() != len(tt.want) || len(m.store.subjects()) != len(tt.want) {
-			t.Errorf("Manage(%q): %d names, %d stored, want %d", tt.hosts, m.count(), len(m.store.subjects()), len(tt.want))
+		if m.local.count() != len(tt.want) || len(m.local.store.subjects()) != len(tt.want) {
+			t.Errorf("Manage(%q): %d names, %d stored, want %d", tt.hosts, m.local.count(), len(m.local.store.subjects()), len(tt.want))
 		}
 		for _, subject := range tt.want {
-			if m.valid(subject) == nil {
+			if m.local.valid(subject) == nil {
 				t.Errorf("Manage(%q): no certificate for %s", tt.hosts, subject)
 			}
 		}
@@ -286,7 +294,7 @@ func TestRenewal(t *testing.T) {
 		m := open(t, Config{Dir: dir}, "*")
 		defer m.Close()
 		hosts := []string{"managed.example", "demand.example"}
-		if err := m.Manage(t.Context(), hosts[:1]); err != nil {
+		if err := m.Manage(t.Context(), named(hosts[:1]...)); err != nil {
 			t.Fatal(err)
 		}
 		last := map[string]string{}
@@ -313,8 +321,8 @@ func TestRenewal(t *testing.T) {
 				t.Errorf("%s: %d certificates in 60 days, want one each 4.7 days", host, renewed[host])
 			}
 		}
-		if len(m.store.subjects()) != 2 {
-			t.Errorf("%d subjects stored, want 2", len(m.store.subjects()))
+		if len(m.local.store.subjects()) != 2 {
+			t.Errorf("%d subjects stored, want 2", len(m.local.store.subjects()))
 		}
 	})
 }
@@ -324,7 +332,7 @@ func TestExpiredCertificateIsReplacedInTheHandshake(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		m := open(t, Config{Dir: dir}, "*")
-		if err := m.Manage(t.Context(), []string{"a.example"}); err != nil {
+		if err := m.Manage(t.Context(), named("a.example")); err != nil {
 			t.Fatal(err)
 		}
 		if err := m.Close(); err != nil { // nobody renews
@@ -363,8 +371,8 @@ func TestSweepForgetsWhatIsNoLongerServed(t *testing.T) {
 		m := open(t, Config{Dir: dir, Hosts: func(host string) bool { return served(*hosts.Load(), host) }})
 		defer m.Close()
 		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error)
-		go func() { done <- m.Run(ctx) }()
+		var running sync.WaitGroup
+		running.Go(func() { m.Run(ctx) })
 		for _, host := range []string{"a.example", "b.example", "localhost"} {
 			if cert, err := m.certificate(t.Context(), host); cert == nil || err != nil {
 				t.Fatalf("%s: %v", host, err)
@@ -373,13 +381,11 @@ func TestSweepForgetsWhatIsNoLongerServed(t *testing.T) {
 		hosts.Store(&[]string{"a.example"})
 		time.Sleep(2 * time.Hour)
 		synctest.Wait()
-		if m.count() != 2 || m.valid("b.example") != nil || m.valid("a.example") == nil {
-			t.Errorf("%d names, want a.example and localhost", m.count())
+		if m.local.count() != 2 || m.local.valid("b.example") != nil || m.local.valid("a.example") == nil {
+			t.Errorf("%d names, want a.example and localhost", m.local.count())
 		}
 		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("Run = %v, want nil", err)
-		}
+		running.Wait()
 	})
 }
 
@@ -488,7 +494,7 @@ func TestLog(t *testing.T) {
 	var mu sync.Mutex
 	handler := slog.NewTextHandler(lockedWriter{&mu, &log}, &slog.HandlerOptions{Level: slog.LevelDebug})
 	m := open(t, Config{Logger: slog.New(handler)}, "*")
-	if err := m.Manage(t.Context(), []string{"a.example"}); err != nil {
+	if err := m.Manage(t.Context(), named("a.example")); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := m.certificate(t.Context(), "b.example"); err != nil {
@@ -523,7 +529,7 @@ func BenchmarkLookup(b *testing.B) {
 	for i := range hosts {
 		hosts[i] = fmt.Sprintf("h%d.example", i)
 	}
-	if err := m.Manage(context.Background(), hosts); err != nil {
+	if err := m.Manage(context.Background(), named(hosts...)); err != nil {
 		b.Fatal(err)
 	}
 	b.ReportAllocs()
@@ -539,7 +545,7 @@ func BenchmarkIssue(b *testing.B) {
 	i := 0
 	for b.Loop() {
 		i++
-		if err := m.ensure(context.Background(), fmt.Sprintf("h%d.example", i), true); err != nil {
+		if err := m.local.ensure(context.Background(), fmt.Sprintf("h%d.example", i), true); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -1,14 +1,22 @@
-// Package certs keeps a node's TLS certificates: it issues them, renews them and
-// picks one in a handshake, through certmagic's machinery without any of its
-// package-level state. This version issues from an internal CA whose root lies
-// in a folder. It does not know routes: a function tells it which hosts are
-// served.
+// Package certs keeps the TLS certificates of a node and of its cluster, and picks one in
+// a handshake, through certmagic's machinery without any of its package-level state. It
+// does not know routes, NATS, or which nodes there are: functions tell it which hosts are
+// served, and a [Register] is what the nodes share.
 //
-// Only the root and its key are on disk. Certificates for hosts and their keys
-// live in memory: making one takes about a millisecond, and what is not written
-// can neither leak nor fill a disk. A handshake for a name that has a
-// certificate does no I/O.
+// There are two kinds. Shared certificates, ordered from ACME servers or imported, are
+// entries of the register, their keys sealed: [Manager.Apply] fills the book, which is all
+// that handshakes, challenges and lists read, and which parses a certificate when the
+// first handshake asks for it. One node at a time orders for all, while it has a lease
+// (lead.go, orders.go); a challenge is an entry, too, so that whichever node the CA asks
+// can answer (challenge.go). Local certificates are issued by the internal CA whose root
+// lies in a folder, and live in this node's memory only: making one takes about a
+// millisecond, and what is not written can neither leak nor fill a disk (local.go).
 //
-// Locks: Manager.mu, internalCA.mu and memory.mu are leaves; none is held while
-// something is issued, but for internalCA.mu while an intermediate is.
+// A handshake for a name that has a certificate does no I/O. One for a name that is not
+// served orders nothing and reads nothing but the table of hosts.
+//
+// Locks: book.mu, orders.mu, local.mu, internalCA.mu, shelf.mu, memory.mu, wishes.mu and
+// budget.mu are leaves, but that budget.mu is taken under orders.mu; none is held while
+// something is issued, but for internalCA.mu while an intermediate is, and acmeIssuer.mu
+// while an account is made.
 package certs

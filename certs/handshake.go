@@ -3,17 +3,73 @@ package certs
 import (
 	"context"
 	"crypto/tls"
-	"errors"
+	"crypto/x509"
+	"fmt"
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"time"
-
-	"github.com/caddyserver/certmagic"
 )
 
-// errBudget is what a handshake fails with that asks for one new name too many.
-var errBudget = errors.New("certs: too many new names at a time")
+// TLSConfig returns the configuration of a server for HTTP/1.1 and HTTP/2: TLS
+// 1.2 and above, session tickets with rotating keys, and for the rest Go's
+// defaults, among them its post-quantum key exchange. A name that is not served
+// is answered with the alert unrecognized_name (RFC 6066 §3). It answers CAs that
+// want a TLS-ALPN-01 challenge solved, too.
+func (m *Manager) TLSConfig() *tls.Config {
+	c := m.configs.Load().plain.Clone()
+	c.GetConfigForClient = m.configFor
+	return c
+}
+
+// configs are the configurations of handshakes, made anew when the ticket keys change.
+type configs struct {
+	plain *tls.Config
+	asked sync.Map // *x509.CertPool → *tls.Config that asks for a client's certificate
+	keys  [][32]byte
+}
+
+func (m *Manager) newConfigs(keys [][32]byte) *configs {
+	c := &configs{keys: keys, plain: &tls.Config{
+		GetCertificate: m.getCertificate,
+		NextProtos:     []string{"h2", "http/1.1"},
+		MinVersion:     tls.VersionTLS12,
+	}}
+	if len(keys) > 0 {
+		c.plain.SetSessionTicketKeys(keys)
+	}
+	return c
+}
+
+// asking returns the configuration that asks for a certificate that one of pool has
+// signed.
+func (c *configs) asking(pool *x509.CertPool) *tls.Config {
+	if found, ok := c.asked.Load(pool); ok {
+		return found.(*tls.Config) //nolint:forcetypeassert // it holds no others
+	}
+	own := c.plain.Clone()
+	own.ClientAuth, own.ClientCAs = tls.VerifyClientCertIfGiven, pool
+	if len(c.keys) > 0 {
+		own.SetSessionTicketKeys(c.keys)
+	}
+	found, _ := c.asked.LoadOrStore(pool, own)
+	return found.(*tls.Config) //nolint:forcetypeassert // it holds no others
+}
+
+// configFor is [tls.Config]'s callback.
+func (m *Manager) configFor(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+	if asksALPN(hello) {
+		return m.alpnConfig(hello)
+	}
+	c := m.configs.Load()
+	if m.cfg.ClientCAs != nil {
+		if pool := m.cfg.ClientCAs(subjectOf(hello)); pool != nil {
+			return c.asking(pool), nil
+		}
+	}
+	return c.plain, nil
+}
 
 // getCertificate is [tls.Config]'s callback. No certificate and no error means
 // unrecognized_name.
@@ -24,24 +80,34 @@ func (m *Manager) getCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, 
 // certificate returns the one for a subject of subjectOf, or nil if it is not
 // served.
 func (m *Manager) certificate(ctx context.Context, subject string) (*tls.Certificate, error) {
-	if subject == "" || !isLocal(subject) && !m.cfg.Hosts(subject) {
+	own := subject != "" && isLocal(subject)
+	if subject == "" || !own && !m.cfg.Hosts(subject) {
 		return nil, nil
 	}
-	if cert := m.lookup(subject); cert != nil {
+	if cert := m.shared(subject); cert != nil {
 		return cert, nil
 	}
-	err := m.ensure(ctx, subject, false)
-	switch {
-	case err == nil:
-		return m.lookup(subject), nil
-	case errors.Is(err, errBudget):
-		m.warned.Do(func() {
-			m.log.Warn("certificates on demand are at their limit", "per_second", m.cfg.OnDemandRate)
-		})
-	default:
-		m.log.Error("issue certificate in handshake", "host", subject, "error", err)
+	if own || m.cfg.Mode != ModeACME {
+		return m.local.certificate(ctx, subject)
 	}
-	return nil, err
+	if err := m.demand(ctx, subject); err != nil {
+		return nil, fmt.Errorf("certificate of %q: %w", subject, err)
+	}
+	return m.shared(subject), nil
+}
+
+// shared returns the certificate that the register has for a host, nil if it has none.
+func (m *Manager) shared(host string) *tls.Certificate {
+	h := m.book.covering(host, time.Now())
+	if h == nil {
+		return nil
+	}
+	cert, err := h.certificate(m.cfg.Sealer)
+	if err != nil {
+		m.unreadable.Do(func() { m.log.Error("certificate cannot be used", "host", host, "error", err) })
+		return nil
+	}
+	return cert
 }
 
 // subjectOf returns the host that the client named, the address that it
@@ -86,49 +152,6 @@ func isLocal(subject string) bool {
 	}
 	_, err := netip.ParseAddr(subject)
 	return err == nil
-}
-
-// lookup returns the certificate for host or for the wildcard above it, nil if
-// there is none.
-func (m *Manager) lookup(host string) *tls.Certificate {
-	if cert := m.use(host); cert != nil {
-		return cert
-	}
-	_, parent, ok := strings.Cut(host, ".")
-	if !ok {
-		return nil
-	}
-	return m.use("*." + parent)
-}
-
-func (m *Manager) use(subject string) *tls.Certificate {
-	m.mu.RLock()
-	n := m.names[subject]
-	m.mu.RUnlock()
-	if n == nil {
-		return nil
-	}
-	n.used.Store(time.Now().UnixNano())
-	return m.valid(subject)
-}
-
-// valid returns subject's certificate from memory, nil if there is none or it
-// has expired.
-func (m *Manager) valid(subject string) *tls.Certificate {
-	now := time.Now()
-	var best *certmagic.Certificate
-	for _, c := range m.cache.AllMatchingCertificates(subject) {
-		if c.Leaf == nil || now.After(c.Leaf.NotAfter) || c.Names[0] != subject {
-			continue
-		}
-		if best == nil || c.Leaf.NotAfter.After(best.Leaf.NotAfter) {
-			best = &c
-		}
-	}
-	if best == nil {
-		return nil
-	}
-	return &best.Certificate
 }
 
 // Longest host and label in bytes (RFC 1035 §2.3.4).

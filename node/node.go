@@ -35,6 +35,7 @@ import (
 // TLS modes.
 const (
 	TLSInternal = "internal" // certificates of the node's own CA
+	TLSACME     = "acme"     // ordered from ACME servers, one node for all
 	TLSOff      = "off"      // no HTTPS listener
 )
 
@@ -48,8 +49,10 @@ type Config struct {
 	Data string
 	// Name of the node in logs, metrics and reports. Empty means the host's name.
 	Name string
-	// TLS is TLSInternal or TLSOff. Empty means TLSInternal.
+	// TLS is one of the modes above. Empty means TLSInternal.
 	TLS string
+	// ACME says where certificates are ordered; for TLSACME.
+	ACME ACME
 	// LogFormat is "text" or "json"; empty means text.
 	LogFormat string
 	LogLevel  slog.Leveler // nil means Info
@@ -202,13 +205,6 @@ func (n *Node) open(ctx context.Context) (err error) {
 		},
 		Logger: n.log, Tracer: n.telemetry.TracerProvider(), Propagator: n.telemetry.Propagator(),
 	})
-	if n.cfg.TLS != TLSOff {
-		if n.certs, err = certs.New(ctx, certs.Config{
-			Dir: filepath.Join(n.cfg.Data, "certs"), Hosts: n.dispatch.Serves, Logger: n.log,
-		}); err != nil {
-			return err
-		}
-	}
 	return n.openControl(ctx)
 }
 
@@ -225,6 +221,16 @@ func (n *Node) openControl(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	kv := cluster.NewKV(n.register, cluster.KVConfig{})
+	if n.cfg.TLS != TLSOff {
+		cfg, err := n.certsConfig(sealer{key, old}, kv)
+		if err != nil {
+			return err
+		}
+		if n.certs, err = certs.New(ctx, cfg); err != nil {
+			return err
+		}
+	}
 	var audit *cluster.Audit
 	if n.member.topology.Role() == identity.Hub {
 		audit = cluster.NewAudit(n.register)
@@ -232,7 +238,7 @@ func (n *Node) openControl(ctx context.Context) error {
 	n.control = control.New(control.Config{
 		Node: n.cfg.Name, Version: n.cfg.Version, URLs: n.urls(ctx), AdminToken: secret,
 		Register: n.register, Blobs: n.blobs, Fetcher: n.fetcher, Peer: n.peerURL(ctx), Phase: n.phaseName, Drain: n.setDrained, Dispatcher: n.dispatch, Compressor: site.NewCompressor(n.blobs),
-		KV: cluster.NewKV(n.register, cluster.KVConfig{}), Backups: filepath.Join(n.cfg.Data, "backup"), SecretKey: key, OldSecretKey: old,
+		KV: kv, Backups: filepath.Join(n.cfg.Data, "backup"), SecretKey: key, OldSecretKey: old,
 		Tail: n.telemetry.Tail(), Changed: n.hostsChanged, Logger: n.log, Meter: n.telemetry.MeterProvider(), Audit: audit, AuditFile: filepath.Join(n.cfg.Data, "audit.log"),
 	})
 	return writeAdminAddr(n.cfg.Data, n.listeners.adminURL())
@@ -244,20 +250,6 @@ func (n *Node) hostsChanged() {
 	select {
 	case n.hosts <- struct{}{}:
 	default:
-	}
-}
-
-// manageHosts makes certificates ready for the hosts that are served, until ctx ends.
-func (n *Node) manageHosts(ctx context.Context) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-n.hosts:
-		}
-		if err := n.certs.Manage(ctx, n.control.Hosts()); err != nil && ctx.Err() == nil {
-			n.log.Error("issue certificates", "error", err)
-		}
 	}
 }
 
@@ -280,10 +272,8 @@ func (n *Node) run(ctx context.Context) error {
 		})
 	}
 	start(below, "register", func(ctx context.Context) error { return n.register.Run(ctx, n.apply) })
-	if n.certs != nil {
-		start(below, "certificates", n.certs.Run)
-		start(below, "hosts' certificates", n.manageHosts)
-	}
+	defer n.runCerts(ctx, func() { fail(nil) })()
+	start(below, "hosts' certificates", n.manageHosts)
 	start(below, "cluster", n.control.Run)
 	start(below, "collect blobs", n.collect)
 	start(below, "clean compiled code", n.cleanCode)
@@ -345,7 +335,7 @@ func (n *Node) leave() {
 
 // apply is the register's callback.
 func (n *Node) apply(ctx context.Context, u cluster.Update) error {
-	err := n.control.Apply(ctx, u)
+	err := errors.Join(n.applyCerts(u), n.control.Apply(ctx, u)) // a release's host finds its certificate
 	n.once.Do(func() { close(n.first) })
 	return err
 }

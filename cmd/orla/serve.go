@@ -80,8 +80,19 @@ func (c *console) serve(ctx context.Context, s settings.Serve, up node.Upgrade) 
 		HTTP: s.HTTP, HTTPS: s.HTTPS, Admin: s.Admin, Data: s.Data, Name: s.Node, TLS: s.TLS,
 		LogFormat: s.LogFormat, LogLevel: s.LogLevel, Output: c.err, Version: buildVersion(), CompileCommand: command,
 		FunctionMemory: s.FunctionMemory, FunctionInstances: s.FunctionInstances,
-		Upgrade: up, Cluster: clusterConfig(s.Cluster), ReadyWhen: s.ReadyWhen,
+		Upgrade: up, Cluster: clusterConfig(s.Cluster), ReadyWhen: s.ReadyWhen, ACME: acmeConfig(s.ACME),
 	})
+}
+
+func acmeConfig(a settings.ACME) node.ACME {
+	out := node.ACME{
+		Email: a.Email, RootFile: a.CARoot,
+		Directories: []node.Directory{{URL: a.Directory, EABKeyID: a.EABKeyID, EABKeyFile: a.EABKeyFile}},
+	}
+	if a.Fallback != "" {
+		out.Directories = append(out.Directories, node.Directory{URL: a.Fallback, EABKeyID: a.FallbackKeyID, EABKeyFile: a.FallbackKeyFile})
+	}
+	return out
 }
 
 func clusterConfig(c settings.Cluster) node.Cluster {

@@ -30,7 +30,7 @@ var allowed = map[string][]string{
 	"modules/store":               {"modules/..."},
 	"guest":                       {},
 	"seal":                        {},
-	"certs":                       {},
+	"certs":                       {"proto/..."},
 	"cluster":                     {"identity"},
 	"release":                     {"router", "modules", "proto/..."},
 	"telemetry":                   {"proto/..."},

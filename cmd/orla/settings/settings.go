@@ -53,7 +53,7 @@ const (
 
 // Table returns all settings in the order in which help shows them.
 func Table() []Setting {
-	return append(nodeTable(), clusterTable()...)
+	return slices.Concat(nodeTable(), acmeTable(), clusterTable())
 }
 
 func nodeTable() []Setting {
@@ -63,7 +63,7 @@ func nodeTable() []Setting {
 		{Flag: "admin", Default: "127.0.0.1:7070", Usage: "`address` of the API, health checks and metrics", check: address},
 		{Flag: "data", Default: DefaultData(), Usage: "`directory` that the node keeps everything in", check: filled},
 		{Flag: "node", Usage: "`name` of the node in logs and metrics (default: the host's name)", check: nodeName},
-		{Flag: "tls", Default: "internal", Usage: "`mode`: internal (certificates of the node's own CA) or off", Values: []string{"internal", "off"}},
+		{Flag: "tls", Default: "internal", Usage: "`mode`: internal (certificates of the node's own CA), acme (ordered from a public one) or off", Values: []string{"internal", "acme", "off"}},
 		{Flag: "ready-when", Default: "serving", Usage: "`policy` of /readyz: serving (also what the cluster has left behind) or current", Values: []string{"serving", "current"}},
 		{Flag: "log-format", Default: "text", Usage: "`format` of the log: text or json", Values: []string{"text", "json"}},
 		{Flag: "log-level", Default: "info", Usage: "least `level` that is logged: debug, info, warn or error", Values: []string{"debug", "info", "warn", "error"}},
@@ -83,6 +83,7 @@ type Serve struct {
 	FunctionMemory    int64
 	FunctionInstances int
 
+	ACME ACME
 	Cluster
 }
 
@@ -93,13 +94,22 @@ type file struct {
 	Admin     string `toml:"admin" example:"\"127.0.0.1:7070\""`
 	Data      string `toml:"data" example:"\"/var/lib/orla\""`
 	Node      string `toml:"node" example:"\"fra1\""`
-	TLS       string `toml:"tls" jsonschema:"enum=internal,enum=off" later:"acme"`
+	TLS       string `toml:"tls" jsonschema:"enum=internal,enum=acme,enum=off"`
 	ReadyWhen string `toml:"ready_when" jsonschema:"enum=serving,enum=current"`
 	LogFormat string `toml:"log_format" jsonschema:"enum=text,enum=json"`
 	LogLevel  string `toml:"log_level" jsonschema:"enum=debug,enum=info,enum=warn,enum=error"`
 
 	FunctionMemory    string `toml:"function_memory" example:"\"8GiB\""`
 	FunctionInstances *int   `toml:"function_instances" example:"20000"`
+
+	ACMEEmail              string `toml:"acme_email" example:"\"admin@example.com\""`
+	ACMEDirectory          string `toml:"acme_directory" example:"\"https://acme-v02.api.letsencrypt.org/directory\""`
+	ACMECARoot             string `toml:"acme_ca_root" example:"\"/etc/orla/acme-root.pem\""`
+	ACMEEABKeyID           string `toml:"acme_eab_key_id" example:"\"kid-1\""`
+	ACMEEABKeyFile         string `toml:"acme_eab_key_file" example:"\"/etc/orla/eab.key\""`
+	ACMEFallback           string `toml:"acme_fallback" example:"\"https://acme.zerossl.com/v2/DV90\""`
+	ACMEFallbackEABKeyID   string `toml:"acme_fallback_eab_key_id" example:"\"kid-2\""`
+	ACMEFallbackEABKeyFile string `toml:"acme_fallback_eab_key_file" example:"\"/etc/orla/eab-2.key\""`
 
 	Cluster           string   `toml:"cluster" example:"\"edge\""`
 	ClusterListen     string   `toml:"cluster_listen" example:"\":6222\""`
@@ -117,8 +127,6 @@ type file struct {
 	NATSKey           string   `toml:"nats_key" example:"\"/etc/orla/nats.key\""`
 	NATSDomain        string   `toml:"nats_domain" example:"\"hub\""`
 	NATSReplicas      *int     `toml:"nats_replicas" example:"3"`
-
-	_ struct{} `later:"acme_email,acme_directory,acme_ca_root"`
 }
 
 func (f *file) values() map[string]string {
@@ -131,6 +139,7 @@ func (f *file) values() map[string]string {
 		"tls": f.TLS, "ready-when": f.ReadyWhen, "log-format": f.LogFormat, "log-level": f.LogLevel,
 		"function-memory": f.FunctionMemory, "function-instances": instances,
 	}
+	maps.Copy(values, f.acmeValues())
 	maps.Copy(values, f.clusterValues())
 	return values
 }
@@ -252,7 +261,7 @@ func decode(doc *document.Document, dir string) (map[string]string, error) {
 		}
 	}
 	problems.Sort()
-	for _, name := range append([]string{"data"}, clusterPaths...) {
+	for _, name := range slices.Concat([]string{"data"}, acmePaths, clusterPaths) {
 		if d := values[name]; d != "" && !filepath.IsAbs(d) {
 			values[name] = filepath.Join(dir, d)
 		}
@@ -263,7 +272,7 @@ func decode(doc *document.Document, dir string) (map[string]string, error) {
 func serve(got map[string]string) (Serve, error) {
 	s := Serve{
 		HTTP: got["http"], HTTPS: got["https"], Admin: got["admin"], Node: got["node"],
-		TLS: got["tls"], ReadyWhen: got["ready-when"], LogFormat: got["log-format"],
+		TLS: got["tls"], ReadyWhen: got["ready-when"], LogFormat: got["log-format"], ACME: acmeOf(got),
 	}
 	if err := s.LogLevel.UnmarshalText([]byte(got["log-level"])); err != nil {
 		return Serve{}, fmt.Errorf("read log level: %w", err)

@@ -1,0 +1,234 @@
+package certs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/net/publicsuffix"
+	"golang.org/x/sync/singleflight"
+	"golang.org/x/time/rate"
+)
+
+// Bounds of what handshakes can make a cluster order.
+const (
+	// maxWishes is how many handshakes of a node may wait for a certificate.
+	maxWishes = 100
+	// wishLimit is the longest that one waits.
+	wishLimit = 30 * time.Second
+	// refusedFor is how long a node remembers that a host could not have one.
+	refusedFor = time.Minute
+	// maxRefused is how many such hosts it remembers.
+	maxRefused = 10_000
+
+	// budgetPerMinute is how many orders handshakes cause in the cluster, and
+	// domainPerMinute for the names of one registered domain.
+	budgetPerMinute = 20
+	domainPerMinute = 5
+	maxDomains      = 10_000
+)
+
+var (
+	// ErrNotWanted means that a host is not one whose certificate a handshake can order.
+	ErrNotWanted = errors.New("certs: no certificate on demand for this host")
+	// ErrNotLeading means that another node orders certificates.
+	ErrNotLeading = errors.New("certs: another node orders certificates")
+	// errPending: a certificate is ordered when routes bring the host, and is not there yet.
+	errPending = errors.New("it is not there yet")
+	errCrowded = errors.New("too many handshakes wait for certificates")
+)
+
+// wishes are the handshakes of this node that wait for a certificate to be ordered.
+type wishes struct {
+	places chan struct{}
+	flight *singleflight.Group
+
+	mu      *sync.Mutex // guards refused
+	refused map[string]refusal
+}
+
+// refusal is why a host could not have a certificate, and until when nobody asks again.
+type refusal struct {
+	err   error
+	until time.Time
+}
+
+func newWishes() wishes {
+	return wishes{places: make(chan struct{}, maxWishes), flight: new(singleflight.Group), mu: new(sync.Mutex), refused: map[string]refusal{}}
+}
+
+func (w *wishes) remembered(host string, now time.Time) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if r, ok := w.refused[host]; ok && now.Before(r.until) {
+		return r.err
+	}
+	return nil
+}
+
+func (w *wishes) remember(host string, err error, now time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.refused) >= maxRefused {
+		clear(w.refused)
+	}
+	w.refused[host] = refusal{err, now.Add(refusedFor)}
+}
+
+// demand has the certificate of a host ordered that a handshake asks for, if the host is
+// one of those for which handshakes may.
+func (m *Manager) demand(ctx context.Context, host string) error {
+	if m.cfg.OnDemand == nil || !m.cfg.OnDemand(host) {
+		return errPending
+	}
+	if err := m.wishes.remembered(host, time.Now()); err != nil {
+		return err
+	}
+	select {
+	case m.wishes.places <- struct{}{}:
+		defer func() { <-m.wishes.places }()
+	default:
+		return errCrowded
+	}
+	ctx, cancel := context.WithTimeout(ctx, wishLimit)
+	defer cancel()
+	done := m.wishes.flight.DoChan(host, func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), wishLimit)
+		defer cancel()
+		err := m.Order(ctx, host)
+		if errors.Is(err, ErrNotLeading) && m.cfg.Ask != nil {
+			err = m.cfg.Ask(ctx, host)
+		}
+		if err == nil {
+			return nil, m.awaitCert(ctx, host)
+		}
+		m.wishes.remember(host, err, time.Now())
+		m.log.Warn("certificate on demand refused", "host", host, "error", err)
+		return nil, err
+	})
+	select {
+	case r := <-done:
+		return r.Err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// awaitCert waits for a certificate that another node has ordered.
+func (m *Manager) awaitCert(ctx context.Context, host string) error {
+	for {
+		changed := m.book.next()
+		if m.book.covering(host, time.Now()) != nil {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the certificate: %w", ctx.Err())
+		}
+	}
+}
+
+// Order orders the certificate of a host that a handshake asks for, if this node leads
+// and there is none, and returns when it is there. It returns [ErrNotLeading],
+// [ErrNotWanted], or why there is none.
+func (m *Manager) Order(ctx context.Context, host string) error {
+	o := m.orders
+	if o == nil {
+		return ErrNotLeading
+	}
+	now := time.Now()
+	if h := m.book.cert(host); h != nil && now.Before(h.GetNotAfter().AsTime()) {
+		return nil
+	}
+	if failed := m.book.failure(host); failed != nil && now.Before(failed.GetNext().AsTime()) {
+		return fmt.Errorf("%s; the next try is at %s", failed.GetError(), failed.GetNext().AsTime().Format(time.TimeOnly))
+	}
+	return o.orderNow(ctx, host, func(want Host, known bool) error {
+		if !known || !want.OnDemand {
+			return ErrNotWanted
+		}
+		return o.budget.take(host, now)
+	})
+}
+
+// Renew orders a new certificate for a host whatever there is, if this node leads and the
+// host is served, and returns when it is there. It returns [ErrNotLeading], [ErrNotWanted],
+// or why there is none.
+func (m *Manager) Renew(ctx context.Context, subject string) error {
+	if m.orders == nil {
+		return ErrNotLeading
+	}
+	return m.orders.orderNow(ctx, subject, func(_ Host, known bool) error {
+		if !known {
+			return ErrNotWanted
+		}
+		return nil
+	})
+}
+
+// orderNow has a subject ordered at once, if allowed says so, and waits for it.
+func (o *orders) orderNow(ctx context.Context, subject string, allowed func(Host, bool) error) error {
+	o.mu.Lock()
+	if !o.leading {
+		o.mu.Unlock()
+		return ErrNotLeading
+	}
+	if o.runs[subject] == nil {
+		want, known := o.wanted[subject]
+		if err := allowed(want, known); err != nil {
+			o.mu.Unlock()
+			return err
+		}
+	}
+	r := o.runLocked(subject)
+	o.mu.Unlock()
+	o.look()
+	select {
+	case <-r.done:
+		return r.err
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the order: %w", ctx.Err())
+	}
+}
+
+// budget bounds the orders that handshakes cause.
+type budget struct {
+	all *rate.Limiter
+
+	mu      sync.Mutex // guards domains
+	domains map[string]*rate.Limiter
+}
+
+func newBudget() *budget {
+	return &budget{all: rate.NewLimiter(perMinute(budgetPerMinute), budgetPerMinute), domains: map[string]*rate.Limiter{}}
+}
+
+func perMinute(n int) rate.Limit { return rate.Every(time.Minute / time.Duration(n)) }
+
+// take takes one order for a host, or says which bound it would break.
+func (b *budget) take(host string, now time.Time) error {
+	domain, err := publicsuffix.EffectiveTLDPlusOne(host)
+	if err != nil {
+		domain = host
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.domains) >= maxDomains {
+		clear(b.domains)
+	}
+	own := b.domains[domain]
+	if own == nil {
+		own = rate.NewLimiter(perMinute(domainPerMinute), domainPerMinute)
+		b.domains[domain] = own
+	}
+	if !own.AllowN(now, 1) {
+		return fmt.Errorf("certs: %d orders on demand a minute for names of %s are used up", domainPerMinute, domain)
+	}
+	if !b.all.AllowN(now, 1) {
+		return fmt.Errorf("certs: %d orders on demand a minute are used up", budgetPerMinute)
+	}
+	return nil
+}

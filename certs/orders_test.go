@@ -1,0 +1,543 @@
+package certs
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/ecdsa"
+	"crypto/rand"
+	"crypto/x509"
+	"errors"
+	"log/slog"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/caddyserver/certmagic"
+	"github.com/mholt/acmez/v3/acme"
+
+	"github.com/orla-edge/orla/seal"
+)
+
+// shared is a register in memory, and the Managers that it keeps in line.
+type shared struct {
+	mu       sync.Mutex
+	entries  map[string]Entry
+	revision uint64
+	leases   map[string]lease
+	managers []*Manager
+	cut      map[string]bool // nodes that cannot reach it
+}
+
+type lease struct {
+	owner    string
+	revision uint64
+	until    time.Time
+}
+
+func newShared() *shared {
+	return &shared{entries: map[string]Entry{}, leases: map[string]lease{}, cut: map[string]bool{}}
+}
+
+// as returns the register as a node has it.
+func (s *shared) as(node string) Register { return seat{s, node} }
+
+type seat struct {
+	*shared
+	node string
+}
+
+var errCut = errors.New("the register cannot be reached")
+
+func (s seat) Commit(_ context.Context, key string, value []byte, expect uint64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cut[s.node] {
+		return errCut
+	}
+	if s.entries[key].Revision != expect {
+		return ErrChanged
+	}
+	s.revision++
+	e := Entry{Key: key, Value: value, Revision: s.revision}
+	if value == nil {
+		delete(s.entries, key)
+	} else {
+		s.entries[key] = e
+	}
+	for _, m := range s.managers {
+		if err := m.Apply(false, []Entry{e}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s seat) Sync(context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cut[s.node] {
+		return errCut
+	}
+	return nil
+}
+
+func (s seat) TakeLease(_ context.Context, name, owner string, life time.Duration) (uint64, error) {
+	return s.lease(name, owner, life, 0)
+}
+
+func (s seat) RenewLease(_ context.Context, name, owner string, life time.Duration, revision uint64) (uint64, error) {
+	return s.lease(name, owner, life, revision)
+}
+
+func (s seat) lease(name, owner string, life time.Duration, expect uint64) (uint64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cut[s.node] {
+		return 0, errCut
+	}
+	now := s.leases[name]
+	if time.Now().After(now.until) {
+		now = lease{}
+	}
+	if now.revision != expect {
+		return 0, ErrChanged
+	}
+	s.revision++
+	s.leases[name] = lease{owner, s.revision, time.Now().Add(life)}
+	return s.revision, nil
+}
+
+func (s seat) DropLease(_ context.Context, name string, revision uint64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.leases[name].revision != revision {
+		return ErrChanged
+	}
+	delete(s.leases, name)
+	return nil
+}
+
+// authority issues what it is asked for, unless it is down.
+type testCA struct {
+	ca     *internalCA
+	issued atomic.Int64
+	fails  atomic.Pointer[error]
+	delay  time.Duration
+}
+
+func (a *testCA) IssuerKey() string { return "test-ca" }
+
+func (a *testCA) Issue(ctx context.Context, request *x509.CertificateRequest) (*certmagic.IssuedCertificate, error) {
+	select {
+	case <-time.After(a.delay):
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if err := a.fails.Load(); err != nil {
+		return nil, *err
+	}
+	a.issued.Add(1)
+	return a.ca.Issue(ctx, request)
+}
+
+func newTestCA(t *testing.T, lifetime time.Duration) *testCA {
+	t.Helper()
+	cfg := Config{Dir: t.TempDir(), Lifetime: lifetime, Logger: slog.New(slog.DiscardHandler)}
+	ca, err := openCA(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &testCA{ca: ca}
+}
+
+func testKey(t *testing.T) *seal.Key {
+	t.Helper()
+	master := make([]byte, seal.KeySize)
+	if _, err := rand.Read(master); err != nil {
+		t.Fatal(err)
+	}
+	key, err := seal.New(master)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+// group are nodes that share a register and a CA.
+type group struct {
+	*shared
+	t     *testing.T
+	ca    *testCA
+	key   *seal.Key
+	hosts []string
+	log   *lockedBuffer
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+func newGroup(t *testing.T, lifetime time.Duration, hosts ...string) *group {
+	t.Helper()
+	return &group{shared: newShared(), t: t, ca: newTestCA(t, lifetime), key: testKey(t), hosts: hosts, log: new(lockedBuffer)}
+}
+
+// add makes a node and runs it until stop is called.
+func (g *group) add(name string, change func(*Config)) (m *Manager, stop func()) {
+	g.t.Helper()
+	cfg := Config{
+		Mode: ModeACME, Dir: filepath.Join(g.t.TempDir(), "certs"), Node: name, Register: g.as(name), Sealer: g.key, Lead: true,
+		Hosts: func(host string) bool { return slices.Contains(g.hosts, host) }, issuers: []certmagic.Issuer{g.ca},
+		Logger: slog.New(slog.NewTextHandler(g.log, nil)),
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	m, err := New(g.t.Context(), cfg)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.mu.Lock()
+	var known []Entry
+	for _, e := range g.entries {
+		known = append(known, e)
+	}
+	if err := m.Apply(true, known); err != nil {
+		g.t.Error(err)
+	}
+	g.managers = append(g.managers, m)
+	g.mu.Unlock()
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { m.Run(ctx) })
+	var once sync.Once
+	stop = func() {
+		once.Do(func() {
+			cancel()
+			running.Wait()
+			m.Close()
+		})
+	}
+	g.t.Cleanup(stop)
+	return m, stop
+}
+
+func (g *group) manage(m *Manager, hosts ...Host) {
+	g.t.Helper()
+	if err := m.Manage(g.t.Context(), hosts); err != nil {
+		g.t.Fatal(err)
+	}
+}
+
+// TestOneOrder: however many nodes want a certificate, one orders it, and all serve it.
+func TestOneOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGroup(t, 24*time.Hour, "shop.example")
+		var nodes []*Manager
+		for _, name := range []string{"n1", "n2", "n3"} {
+			m, _ := g.add(name, nil)
+			g.manage(m, Host{Name: "shop.example"})
+			nodes = append(nodes, m)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if n := g.ca.issued.Load(); n != 1 {
+			t.Fatalf("%d certificates issued, want 1", n)
+		}
+		for i, m := range nodes {
+			cert, err := m.certificate(t.Context(), "shop.example")
+			if err != nil || cert == nil || cert.Leaf.DNSNames[0] != "shop.example" {
+				t.Errorf("node %d: %v, %v", i+1, cert, err)
+			}
+			if cert, err := m.certificate(t.Context(), "other.example"); cert != nil || err != nil {
+				t.Errorf("node %d: a name that is not served: %v, %v", i+1, cert, err)
+			}
+			if m.Leader() != nodes[0].Leader() || m.Leader() == "" {
+				t.Errorf("node %d: leader %q", i+1, m.Leader())
+			}
+		}
+	})
+}
+
+// TestKeysAreSealed: nothing that the register holds has a private key in it.
+func TestKeysAreSealed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGroup(t, 24*time.Hour, "shop.example")
+		m, _ := g.add("n1", nil)
+		g.manage(m, Host{Name: "shop.example"})
+		time.Sleep(time.Second)
+		cert, err := m.certificate(t.Context(), "shop.example")
+		if err != nil || cert == nil {
+			t.Fatal(cert, err)
+		}
+		key, ok := cert.PrivateKey.(*ecdsa.PrivateKey)
+		if !ok {
+			t.Fatalf("a key of type %T", cert.PrivateKey)
+		}
+		private, err := key.Bytes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		for key, e := range g.entries {
+			if bytes.Contains(e.Value, private) || bytes.Contains(e.Value, []byte("PRIVATE KEY")) {
+				t.Errorf("entry %q holds a private key", key)
+			}
+		}
+		// An entry that is moved to another host cannot be opened there.
+		moved := g.entries[certPrefix+"shop.example"]
+		moved.Key = certPrefix + "evil.example"
+		if err := m.Apply(false, []Entry{moved}); err != nil {
+			t.Fatal(err)
+		}
+		if h := m.book.cert("evil.example"); h == nil {
+			t.Fatal("the entry is not there")
+		} else if h.Subject = "evil.example"; true {
+			if _, err := h.certificate(g.key); err == nil {
+				t.Error("a key was opened at another host's place")
+			}
+		}
+	})
+}
+
+// TestHolderDies: a node that stops in the middle of an order keeps nobody from ordering
+// for longer than its lease.
+func TestHolderDies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGroup(t, 24*time.Hour, "shop.example")
+		g.ca.delay = 3 * time.Second
+		first, stopFirst := g.add("n1", nil)
+		g.manage(first, Host{Name: "shop.example"})
+		synctest.Wait()
+		second, _ := g.add("n2", nil)
+		g.manage(second, Host{Name: "shop.example"})
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if first.Leader() != "n1" {
+			t.Fatalf("leader %q", first.Leader())
+		}
+		g.mu.Lock()
+		g.cut["n1"] = true // it cannot give the lease back
+		g.mu.Unlock()
+		stopFirst()
+		start := time.Now()
+		for second.book.cert("shop.example") == nil && time.Since(start) < time.Minute {
+			time.Sleep(100 * time.Millisecond)
+		}
+		if took := time.Since(start); took > leaseLife*5/4+g.ca.delay {
+			t.Errorf("the certificate came after %v", took)
+		}
+		if second.Leader() != "n2" {
+			t.Errorf("leader %q", second.Leader())
+		}
+	})
+}
+
+// TestOutage: the CA is gone for two weeks around a renewal.
+func TestOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGroup(t, 90*24*time.Hour, "shop.example")
+		m, _ := g.add("n1", func(c *Config) { c.lease = time.Hour }) // to be done sooner
+		g.manage(m, Host{Name: "shop.example"})
+		time.Sleep(time.Second)
+		serial := func() string {
+			cert, err := m.certificate(t.Context(), "shop.example")
+			if err != nil || cert == nil {
+				t.Fatalf("%s: %v, %v", time.Now(), cert, err)
+			}
+			if time.Now().After(cert.Leaf.NotAfter) {
+				t.Fatalf("%s: an expired certificate", time.Now())
+			}
+			return cert.Leaf.SerialNumber.String()
+		}
+		begin := serial()
+		time.Sleep(59 * 24 * time.Hour)
+		down := error(&issueError{Directory{URL: "https://ca.example/dir"}, &acme.Problem{Status: http.StatusServiceUnavailable, Detail: "down"}})
+		g.ca.fails.Store(&down)
+		for range 14 * 24 {
+			time.Sleep(time.Hour)
+			if serial() != begin {
+				t.Fatal("a new certificate from a CA that is down")
+			}
+		}
+		if g.log.String() == "" || !strings.Contains(g.log.String(), "certificate not obtained") {
+			t.Error("the log says nothing")
+		}
+		failed := m.book.failure("shop.example")
+		if failed == nil || failed.GetAttempts() < 10 {
+			t.Fatalf("failure %v", failed)
+		}
+		g.ca.fails.Store(nil)
+		time.Sleep(retryNetwork + time.Minute)
+		if serial() == begin {
+			t.Error("not renewed within minutes of the CA's return")
+		}
+		if failed := m.book.failure("shop.example"); failed != nil {
+			t.Errorf("still told to have failed: %v", failed)
+		}
+	})
+}
+
+// TestRenewedOnce: a certificate is renewed when a third of its life is left, once.
+func TestRenewedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGroup(t, 30*24*time.Hour, "shop.example")
+		for _, name := range []string{"n1", "n2"} {
+			m, _ := g.add(name, func(c *Config) { c.lease = time.Hour })
+			g.manage(m, Host{Name: "shop.example"})
+		}
+		time.Sleep(19 * 24 * time.Hour)
+		if n := g.ca.issued.Load(); n != 1 {
+			t.Errorf("%d issued after 19 days, want 1", n)
+		}
+		time.Sleep(2 * 24 * time.Hour)
+		if n := g.ca.issued.Load(); n != 2 {
+			t.Errorf("%d issued after 21 days, want 2", n)
+		}
+	})
+}
+
+// TestOnDemand: a handshake orders for hosts that ask for it, and only then.
+func TestOnDemand(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGroup(t, 24*time.Hour, "late.example", "early.example", "c1.demand.example", "c2.demand.example", "c3.demand.example", "c4.demand.example", "c5.demand.example", "c6.demand.example")
+		onDemand := func(host string) bool { return host != "early.example" && slices.Contains(g.hosts, host) }
+		var hosts []Host
+		for _, name := range g.hosts {
+			hosts = append(hosts, Host{Name: name, OnDemand: onDemand(name)})
+		}
+		leader, _ := g.add("n1", func(c *Config) { c.OnDemand = onDemand })
+		g.manage(leader, hosts...)
+		edge, _ := g.add("e1", func(c *Config) { c.OnDemand, c.Lead, c.Ask = onDemand, false, leader.Order })
+		g.manage(edge, hosts...)
+		time.Sleep(time.Second)
+		if n := g.ca.issued.Load(); n != 1 {
+			t.Fatalf("%d issued before any handshake, want early.example's", n)
+		}
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				cert, err := edge.certificate(context.Background(), "late.example")
+				if err != nil || cert == nil {
+					t.Errorf("handshake: %v, %v", cert, err)
+				}
+			})
+		}
+		wg.Wait()
+		if n := g.ca.issued.Load(); n != 2 {
+			t.Errorf("%d issued after eight handshakes at once, want 2", n)
+		}
+		refused := 0
+		for i := range 6 {
+			if _, err := edge.certificate(t.Context(), g.hosts[2+i]); err != nil {
+				refused++
+				if !strings.Contains(err.Error(), "names of demand.example are used up") {
+					t.Error(err)
+				}
+			}
+		}
+		if refused != 1 {
+			t.Errorf("%d of 6 names of a domain refused, want 1", refused)
+		}
+		if cert, err := edge.certificate(t.Context(), "unknown.example"); cert != nil || err != nil {
+			t.Errorf("unknown name: %v, %v", cert, err)
+		}
+		if err := leader.Order(t.Context(), "unknown.example"); !errors.Is(err, ErrNotWanted) {
+			t.Errorf("Order of a name that is not served: %v", err)
+		}
+	})
+}
+
+func TestPatience(t *testing.T) {
+	refused := &issueError{err: acme.Problem{Status: 403, Type: acme.ProblemTypeUnauthorized}}
+	limited := &issueError{err: acme.Problem{Status: 429, Type: acme.ProblemTypeRateLimited}}
+	down := &issueError{err: errors.New("connection refused")}
+	for _, tt := range []struct {
+		err      error
+		attempts uint32
+		want     time.Duration
+	}{
+		{down, 1, 30 * time.Second},
+		{down, 2, time.Minute},
+		{down, 1000, 10 * time.Minute},
+		{refused, 1, time.Minute},
+		{refused, 6, 32 * time.Minute},
+		{refused, 1000, 6 * time.Hour},
+		{limited, 1, time.Hour},
+	} {
+		if got := patience(tt.err, tt.attempts); got != tt.want {
+			t.Errorf("patience(%v, %d) = %v, want %v", tt.err, tt.attempts, got, tt.want)
+		}
+	}
+}
+
+func TestAdvice(t *testing.T) {
+	account := func(err error) error { return accountError(err) }
+	for _, tt := range []struct {
+		name string
+		err  error
+		want string
+	}{
+		{"external account", account(acme.Problem{Type: acme.ProblemTypeExternalAccountRequired}), "--acme-eab-key-id"},
+		{"refused account", account(acme.Problem{Type: acme.ProblemTypeUnauthorized, Detail: "no"}), "refuses an account"},
+		{"connection", acme.Problem{Type: acme.ProblemTypeConnection}, "port 80"},
+		{"does not resolve", acme.Problem{Type: acme.ProblemTypeDNS}, "add A or AAAA records"},
+		{"answered by another", acme.Problem{Type: acme.ProblemTypeUnauthorized}, "something else"},
+		{"compound", acme.Problem{Type: acme.ProblemTypeCompound, Subproblems: []acme.Subproblem{{Problem: acme.Problem{Type: acme.ProblemTypeCAA}}}}, "CAA record"},
+		{"root", x509.UnknownAuthorityError{}, "--acme-ca-root"},
+		{"slow", context.DeadlineExceeded, "did not finish in time"},
+	} {
+		err := &issueError{Directory{URL: "https://ca.example/dir"}, tt.err}
+		if got := advice("shop.example", err); !strings.Contains(got, tt.want) {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestBadACME(t *testing.T) {
+	good := ACME{Directories: []Directory{{URL: "https://ca.example/dir"}}}
+	notPEM := filepath.Join(t.TempDir(), "root.pem")
+	if err := writeFile(notPEM, []byte("hello"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name string
+		acme ACME
+		want string
+	}{
+		{"no directory", ACME{}, "Directories is empty"},
+		{"http", ACME{Directories: []Directory{{URL: "http://ca.example"}}}, "https://"},
+		{"no URL", ACME{Directories: []Directory{{URL: "ca.example"}}}, "no URL"},
+		{"half a binding", ACME{Directories: []Directory{{EABKeyID: "a"}}}, "both a key id and a key"},
+		{"no root file", ACME{Directories: good.Directories, RootFile: "/nonexistent/root.pem"}, "--acme-ca-root"},
+		{"no root in it", ACME{Directories: good.Directories, RootFile: notPEM}, "-----BEGIN CERTIFICATE-----"},
+	} {
+		_, err := New(t.Context(), Config{
+			Mode: ModeACME, Dir: t.TempDir(), Register: newShared().as("n"), Sealer: testKey(t), Lead: true, ACME: tt.acme,
+		})
+		if err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v, want %q", tt.name, cmp.Or(err, errors.New("nil")), tt.want)
+		}
+	}
+}
