@@ -26,8 +26,11 @@ type bucketID int64
 
 const (
 	metaBucket = "orla.bucket"
-	// metaUnfinished is in a bucket that somebody is filling: nobody else uses it.
+	// metaUnfinished is in a bucket that somebody is filling: nobody else uses it. Its
+	// value says who.
 	metaUnfinished = "orla.unfinished"
+	byRescue       = "1"
+	byGrown        = "grow"
 	epochBits      = 16
 )
 
@@ -52,20 +55,28 @@ var errGone = errors.New("the bucket is gone")
 // errUnfinished: the bucket is not whole yet.
 var errUnfinished = errors.New("the register is being made anew; if whoever did that was interrupted, do it again: see `orla cluster rescue --help`")
 
+// errBrought: the bucket is not whole yet, and one hub alone can mend that.
+var errBrought = errors.New("a hub is bringing the register along from when it was alone: wait until it has, and start that hub if it is down")
+
 func (r *register) jetStream() (jetstream.JetStream, error) {
 	return jetstream.NewWithAPIPrefix(r.nc, r.api[:len(r.api)-1])
 }
 
-// info asks the stream's leader. It returns errGone if there is no stream.
+// info asks the stream's leader. It returns errGone if there is no stream, and what is
+// known besides errUnfinished or errBrought.
 func (r *register) info(ctx context.Context) (bucketInfo, error) {
 	info, err := r.stream(ctx)
 	if err != nil {
 		return bucketInfo{}, err
 	}
-	if info.Config.Metadata[metaUnfinished] != "" {
-		return bucketInfo{}, errUnfinished
+	told := bucketInfo{ID: idOf(info), LastSeq: info.State.LastSeq, Msgs: info.State.Msgs}
+	switch info.Config.Metadata[metaUnfinished] {
+	case "":
+		return told, nil
+	case byGrown:
+		return told, errBrought
 	}
-	return bucketInfo{ID: idOf(info), LastSeq: info.State.LastSeq, Msgs: info.State.Msgs}, nil
+	return told, errUnfinished
 }
 
 func (r *register) stream(ctx context.Context) (*jetstream.StreamInfo, error) {

@@ -43,7 +43,8 @@ type Config struct {
 	// Nil means nothing. See [Cluster.Beat].
 	Beat func() []byte
 
-	doubt time.Duration // see the constant; 0 means that
+	doubt   time.Duration     // see the constant; 0 means that
+	reached func(step string) // see session.reached; nil means nothing
 }
 
 // Cluster is a node's part in the register. Its methods may be called

@@ -282,7 +282,7 @@ func putBack(nats, aside string) error {
 		return fmt.Errorf("take back: %w", err)
 	}
 	for _, e := range inside {
-		if e.Name() != markerFile {
+		if !strings.HasPrefix(e.Name(), markerFile) {
 			return fmt.Errorf("%w: the node has run as a hub since: the cluster has its register, or will have it when the other hubs are up", ErrNotAlone)
 		}
 	}

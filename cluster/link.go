@@ -73,6 +73,21 @@ func (l *link) close() {
 	}
 }
 
+// copies is how far the embedded server's own copies of the streams are.
+func (l *link) copies() map[string]uint64 {
+	info, err := l.srv.Jsz(&server.JSzOptions{Accounts: true, Streams: true})
+	if err != nil {
+		return nil
+	}
+	has := map[string]uint64{}
+	for _, acc := range info.AccountDetails {
+		for _, stream := range acc.Streams {
+			has[stream.Name] = stream.State.LastSeq
+		}
+	}
+	return has
+}
+
 func clientOptions(log *slog.Logger, suspect func()) []nats.Option {
 	return []nats.Option{
 		nats.Name("orla"), nats.MaxReconnects(-1), nats.RetryOnFailedConnect(false),

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // Register is all that a register has.
@@ -115,7 +117,7 @@ func (r *rescuer) remake(ctx context.Context, id bucketID, first uint64, replica
 		return 0, err
 	}
 	cfg := bucketConfig(id, first, replicas)
-	cfg.Metadata[metaUnfinished] = "1"
+	cfg.Metadata[metaUnfinished] = byRescue
 	if _, err := js.CreateStream(ctx, cfg); err != nil {
 		return 0, fmt.Errorf("create the bucket: %w", reason(ctx, err))
 	}
@@ -136,12 +138,23 @@ func (r *rescuer) remake(ctx context.Context, id bucketID, first uint64, replica
 	if n := info.State.Msgs; n < want || n > want+1 { // a hub's heartbeat may be among them
 		return 0, fmt.Errorf("the new bucket has %d entries of %d", n, len(entries))
 	}
-	cfg = info.Config
-	cfg.Metadata = map[string]string{metaBucket: strconv.FormatInt(int64(id), 10)}
-	if _, err := js.UpdateStream(ctx, cfg); err != nil {
-		return 0, fmt.Errorf("finish the bucket: %w", reason(ctx, err))
+	if err := r.reg.finish(ctx, info.Config, id); err != nil {
+		return 0, err
 	}
 	return info.State.LastSeq, nil
+}
+
+// finish makes an unfinished bucket, whose configuration is cfg, the register.
+func (r *register) finish(ctx context.Context, cfg jetstream.StreamConfig, id bucketID) error {
+	js, err := r.jetStream()
+	if err != nil {
+		return err
+	}
+	cfg.Metadata = map[string]string{metaBucket: strconv.FormatInt(int64(id), 10)}
+	if _, err := js.UpdateStream(ctx, cfg); err != nil {
+		return fmt.Errorf("finish the bucket: %w", reason(ctx, err))
+	}
+	return nil
 }
 
 // inBatches calls f with changes that make the entries, in batches that fit.

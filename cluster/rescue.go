@@ -125,7 +125,8 @@ func (r *rescuer) condition(ctx context.Context) (Condition, error) {
 	}
 	cond := Condition{Leader: info.Meta.Leader, Lost: r.c.Lost()}
 	for id, name := range known {
-		cond.Hubs = append(cond.Hubs, HubState{Name: name, ID: id, Here: here[name]})
+		_, answers := here[name]
+		cond.Hubs = append(cond.Hubs, HubState{Name: name, ID: id, Here: answers})
 		delete(here, name)
 	}
 	for name := range here { // those that this hub, which has just joined, does not count yet
@@ -135,8 +136,8 @@ func (r *rescuer) condition(ctx context.Context) (Condition, error) {
 	return cond, nil
 }
 
-// roll returns the names of the hubs that answer, of so many.
-func roll(ctx context.Context, nc *nats.Conn, want int) (map[string]bool, error) {
+// roll returns what the hubs answer, by name, of so many.
+func roll(ctx context.Context, nc *nats.Conn, want int) (map[string]witness, error) {
 	ctx, cancel := context.WithTimeout(ctx, witnessIn)
 	defer cancel()
 	inbox := nc.NewInbox()
@@ -148,7 +149,7 @@ func roll(ctx context.Context, nc *nats.Conn, want int) (map[string]bool, error)
 	if err := nc.PublishRequest(subjectWitness, inbox, nil); err != nil {
 		return nil, err
 	}
-	here := map[string]bool{}
+	here := map[string]witness{}
 	for len(here) < want {
 		m, err := sub.NextMsgWithContext(ctx)
 		if err != nil {
@@ -156,7 +157,7 @@ func roll(ctx context.Context, nc *nats.Conn, want int) (map[string]bool, error)
 		}
 		var w witness
 		if json.Unmarshal(m.Data, &w) == nil && w.Node != "" {
-			here[w.Node] = true
+			here[w.Node] = w
 		}
 	}
 	return here, nil

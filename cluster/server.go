@@ -89,7 +89,8 @@ const (
 	storeCluster = "hub"
 )
 
-// claimStore writes beside the store whose it is, and refuses another's.
+// claimStore writes beside the store whose it is, and refuses another's with [ErrStore].
+// A hub has no use for a store of which that is not known.
 func claimStore(dir string, k kind) error {
 	want, text := storeAlone, "This NATS store was written by one node alone. Opened as one of several hubs it would\nlose its streams: see `orla cluster grow`.\n"
 	if k == hub {
@@ -108,11 +109,18 @@ func claimStore(dir string, k kind) error {
 		return fmt.Errorf("%w: this node was prepared to be one of several hubs; start it with --join, or run "+
 			"`orla cluster grow --undo --data %s` first to keep it alone", ErrStore, filepath.Dir(dir))
 	}
-	if err != nil {
-		return writeDurably(file, []byte(want+"\n"+text))
-	}
 	switch found {
 	case want:
+		return nil
+	case "": // none, or one that a power cut has emptied
+		_, err := os.Stat(filepath.Join(dir, server.JetStreamStoreDir))
+		if k == hub && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("open the register's store: %s is missing, which says whose it is: if the node was one of several hubs, write %q into it; "+
+				"if it was alone, write %q and run `orla cluster grow`", file, storeCluster, storeAlone)
+		}
+		if err := replaceDurably(file, []byte(want+"\n"+text)); err != nil {
+			return fmt.Errorf("open the register's store: %w", err)
+		}
 		return nil
 	case storeAlone:
 		return fmt.Errorf("%w: this node has kept the register alone until now; run `orla cluster grow --data %s` first, "+

@@ -67,6 +67,14 @@ func (r *register) call(ctx context.Context, what string, ask, to any) error {
 	return decodeAnswer(reply.Data, to)
 }
 
+// callSoon is call for what is answered at once, or never: a hub that leaves takes
+// questions with it.
+func (r *register) callSoon(ctx context.Context, what string, ask, to any) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, r.timeout, errNoAnswer)
+	defer cancel()
+	return r.call(ctx, what, ask, to)
+}
+
 func decodeAnswer(b []byte, to any) error {
 	var a answer
 	if err := json.Unmarshal(b, &a); err != nil {
@@ -158,45 +166,69 @@ func (s snapshot) verify(dir string) error {
 }
 
 // restore makes the stream again from the file in dir, with so many replicas, every
-// message with its old sequence. There must be no such stream.
-func (r *register) restore(ctx context.Context, snap snapshot, dir string, replicas int) error {
+// message with its old sequence. There must be no such stream. The register is
+// unfinished then. It calls amid when the server waits for the end of the file.
+func (r *register) restore(ctx context.Context, snap snapshot, dir string, replicas int, amid func()) error {
 	f, err := os.Open(filepath.Join(dir, snap.File)) //nolint:gosec // a file of ours
 	if err != nil {
 		return err
 	}
 	defer f.Close() //nolint:errcheck // only read
-	cfg := map[string]json.RawMessage{}
-	if err := json.Unmarshal(snap.Config, &cfg); err != nil {
+	cfg, err := snap.grown(replicas)
+	if err != nil {
 		return fmt.Errorf("read snapshot of %s: %w", snap.Stream, err)
-	}
-	if cfg["num_replicas"], err = json.Marshal(replicas); err != nil {
-		return err
 	}
 	var ready struct {
 		Deliver string `json:"deliver_subject"`
 	}
 	ask := map[string]any{"config": cfg, "state": snap.State}
-	if err := r.call(ctx, "STREAM.RESTORE."+snap.Stream, ask, &ready); err != nil {
+	if err := r.callSoon(ctx, "STREAM.RESTORE."+snap.Stream, ask, &ready); err != nil {
 		return fmt.Errorf("restore stream %s: %w", snap.Stream, err)
 	}
-	if err := r.sendSnapshot(ctx, f, ready.Deliver); err != nil {
+	if err := r.sendSnapshot(ctx, f, ready.Deliver, amid); err != nil {
 		return fmt.Errorf("restore stream %s: %w", snap.Stream, err)
 	}
 	return nil
 }
 
+// grown is the configuration of the stream with so many replicas.
+func (s snapshot) grown(replicas int) (map[string]json.RawMessage, error) {
+	cfg, metadata := map[string]json.RawMessage{}, map[string]string{}
+	err := json.Unmarshal(s.Config, &cfg)
+	if m := cfg["metadata"]; err == nil && m != nil {
+		err = json.Unmarshal(m, &metadata)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if s.Stream == streamName {
+		metadata[metaUnfinished] = byGrown
+	}
+	if cfg["metadata"], err = json.Marshal(metadata); err != nil {
+		return nil, err
+	}
+	cfg["num_replicas"], err = json.Marshal(replicas)
+	return cfg, err
+}
+
 // sendSnapshot sends the pieces, each once the one before it has been taken. The
 // server answers the empty one at the end when the stream is there.
-func (r *register) sendSnapshot(ctx context.Context, from io.Reader, subject string) error {
+func (r *register) sendSnapshot(ctx context.Context, from io.Reader, subject string, amid func()) error {
 	piece := make([]byte, snapshotChunk)
 	for {
 		n, err := io.ReadFull(from, piece)
 		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 			return err
 		}
-		reply, rerr := r.nc.RequestWithContext(ctx, subject, piece[:n])
+		if n == 0 {
+			amid()
+		}
+		pctx, done := context.WithTimeoutCause(ctx, stepIn, errNoAnswer)
+		reply, rerr := r.nc.RequestWithContext(pctx, subject, piece[:n])
+		rerr = reason(pctx, rerr)
+		done()
 		if rerr != nil {
-			return reason(ctx, rerr)
+			return rerr
 		}
 		if n == 0 || len(reply.Data) > 0 {
 			return decodeAnswer(reply.Data, nil)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"path/filepath"
 	"slices"
 )
 
@@ -119,6 +120,18 @@ func writeDurably(file string, b []byte) error {
 		err = f.Sync()
 	}
 	return errors.Join(err, f.Close())
+}
+
+// replaceDurably writes the file so that it is always whole, or as it was.
+func replaceDurably(file string, b []byte) error {
+	tmp := file + ".tmp"
+	if err := writeDurably(tmp, b); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, file); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(file))
 }
 
 func syncDir(path string) error {
