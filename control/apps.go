@@ -110,7 +110,7 @@ func (s *Service) RemoveApp(ctx context.Context, req *connect.Request[orlav1.Rem
 		return nil, callError(err)
 	}
 	changes = append(changes, secrets...)
-	removed, err := s.cfg.Register.Commit(ctx, append(changes, cluster.Change{Key: headKey(name), Expect: revision})...)
+	removed, err := s.change(ctx, append(changes, cluster.Change{Key: headKey(name), Expect: revision})...)
 	if errors.Is(err, cluster.ErrConflict) {
 		return nil, s.conflict(ctx, name, err)
 	}

@@ -69,6 +69,25 @@ func (s *Service) get(ctx context.Context, key string) (cluster.Entry, error) {
 	}
 }
 
+// change commits changes. While the hubs elect a leader, which takes seconds, it waits.
+// An error that wraps [cluster.ErrUncertain] is not tried again.
+func (s *Service) change(ctx context.Context, changes ...cluster.Change) (uint64, error) {
+	limit := time.Now().Add(settleFor)
+	for {
+		s.awaitLeader(ctx)
+		revision, err := s.cfg.Register.Commit(ctx, changes...)
+		if !errors.Is(err, cluster.ErrUnavailable) || errors.Is(err, cluster.ErrUncertain) || errors.Is(err, cluster.ErrReadOnly) ||
+			s.cfg.Register.Alone() || time.Now().After(limit) {
+			return revision, err
+		}
+		select {
+		case <-ctx.Done():
+			return revision, err
+		case <-time.After(settleEvery):
+		}
+	}
+}
+
 // current reads a head from the register. A head that does not exist is nil, at
 // revision 0.
 func (s *Service) current(ctx context.Context, name string) (*orlav1.Head, uint64, error) {

@@ -35,30 +35,41 @@ func (s *Service) DrainNode(ctx context.Context, req *connect.Request[orlav1.Dra
 	if _, ok := s.members.get(name); !ok {
 		return nil, s.noSuchNode(name)
 	}
-	key := nodeKey(name)
-	e, err := s.cfg.Register.Get(ctx, key)
-	if err != nil && !errors.Is(err, cluster.ErrNotFound) {
-		return nil, callError(err)
+	revision, changed, err := s.drain(ctx, name, !req.Msg.GetResume())
+	if errors.Is(err, cluster.ErrUncertain) { // perhaps it was made, and then there is nothing to do
+		revision, changed, err = s.drain(ctx, name, !req.Msg.GetResume())
 	}
-	change := cluster.Change{Key: key, Value: []byte(drainedValue), Expect: e.Revision}
-	if req.Msg.GetResume() {
-		change.Value = nil
-	}
-	if drained := string(e.Value) == drainedValue; drained != req.Msg.GetResume() {
-		return connect.NewResponse(&orlav1.DrainNodeResponse{Revision: e.Revision}), nil // it is so already
-	}
-	revision, err := s.cfg.Register.Commit(ctx, change)
 	if errors.Is(err, cluster.ErrConflict) {
 		return nil, connect.NewError(connect.CodeAborted, fmt.Errorf("node %q was drained or resumed meanwhile; see `orla nodes` and try again", name))
 	}
-	if err == nil {
+	if err == nil && changed {
 		err = s.cfg.Register.Wait(ctx, revision)
 	}
 	if err != nil {
 		return nil, callError(err)
 	}
-	s.cfg.Logger.Info("node asked", "node", name, "drain", !req.Msg.GetResume(), "who", caller(ctx).name)
+	if changed {
+		s.cfg.Logger.Info("node asked", "node", name, "drain", !req.Msg.GetResume(), "who", caller(ctx).name)
+	}
 	return connect.NewResponse(&orlav1.DrainNodeResponse{Revision: revision}), nil
+}
+
+// drain has a node out of rotation, or in again, and reports whether that was a change.
+func (s *Service) drain(ctx context.Context, name string, out bool) (revision uint64, changed bool, err error) {
+	key := nodeKey(name)
+	e, err := s.get(ctx, key)
+	if err != nil && !errors.Is(err, cluster.ErrNotFound) {
+		return 0, false, err
+	}
+	change := cluster.Change{Key: key, Expect: e.Revision}
+	if out {
+		change.Value = []byte(drainedValue)
+	}
+	if (string(e.Value) == drainedValue) == out {
+		return e.Revision, false, nil
+	}
+	revision, err = s.change(ctx, change)
+	return revision, true, err
 }
 
 func (s *Service) noSuchNode(name string) error {

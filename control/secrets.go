@@ -175,7 +175,7 @@ func (s *Service) openSecret(ctx context.Context, app string, ref *orlav1.Secret
 // secret reads a secret's entry from the register; nil, at revision 0, if there never
 // was one.
 func (s *Service) secret(ctx context.Context, app, name string) (*orlav1.Secret, uint64, error) {
-	e, err := s.cfg.Register.Get(ctx, secretKey(app, name))
+	e, err := s.get(ctx, secretKey(app, name))
 	if errors.Is(err, cluster.ErrNotFound) {
 		return nil, 0, nil
 	}
@@ -294,7 +294,7 @@ func (s *Service) addVersion(ctx context.Context, app, name string, value []byte
 }
 
 func (s *Service) commitSecret(ctx context.Context, name string, c cluster.Change) error {
-	revision, err := s.cfg.Register.Commit(ctx, c)
+	revision, err := s.change(ctx, c)
 	if errors.Is(err, cluster.ErrConflict) {
 		return connect.NewError(connect.CodeAborted, fmt.Errorf("secret %s was changed meanwhile; see `orla secrets list` and try again: %w", name, err))
 	}

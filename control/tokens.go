@@ -68,7 +68,7 @@ func (s *Service) ListTokens(context.Context, *connect.Request[orlav1.ListTokens
 // RevokeToken implements the API.
 func (s *Service) RevokeToken(ctx context.Context, req *connect.Request[orlav1.RevokeTokenRequest]) (*connect.Response[orlav1.RevokeTokenResponse], error) {
 	id := req.Msg.GetId()
-	e, err := s.cfg.Register.Get(ctx, tokenKey(id))
+	e, err := s.get(ctx, tokenKey(id))
 	if errors.Is(err, cluster.ErrNotFound) {
 		return nil, connect.NewError(connect.CodeNotFound, fmt.Errorf("there is no token %q; `orla token list` shows their ids", id))
 	}
@@ -84,8 +84,7 @@ func (s *Service) RevokeToken(ctx context.Context, req *connect.Request[orlav1.R
 
 // commitToken stores a token's change and waits until this node obeys it.
 func (s *Service) commitToken(ctx context.Context, c cluster.Change) error {
-	s.awaitLeader(ctx)
-	revision, err := s.cfg.Register.Commit(ctx, c)
+	revision, err := s.change(ctx, c)
 	if errors.Is(err, cluster.ErrConflict) {
 		return connect.NewError(connect.CodeAborted, fmt.Errorf("the token was changed meanwhile; see `orla token list` and try again: %w", err))
 	}
