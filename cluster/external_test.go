@@ -11,6 +11,8 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nkeys"
+
+	"github.com/orla-edge/orla/internal/ports"
 )
 
 // somebodys starts NATS servers that are not ours, a cluster if several, with one user;
@@ -28,7 +30,7 @@ func somebodys(t *testing.T, n int) (urls, seedFile string) {
 	var routes []*url.URL
 	var addrs []string
 	for range n {
-		addrs = append(addrs, ports(t))
+		addrs = append(addrs, ports.Address(t))
 		routes = append(routes, &url.URL{Scheme: "nats", Host: addrs[len(addrs)-1]})
 	}
 	var all []string
@@ -85,6 +87,6 @@ func TestSomebodyElsesNATS(t *testing.T) {
 }
 
 func TestSomebodyElsesNATSIsAway(t *testing.T) {
-	n := newNode(t, Config{Dir: t.TempDir(), Topology: Topology{NATS: &NATS{URL: "nats://" + ports(t)}}}).run()
+	n := newNode(t, Config{Dir: t.TempDir(), Topology: Topology{NATS: &NATS{URL: "nats://" + ports.Address(t)}}}).run()
 	until(t, "it says so", func() bool { return n.Ready() != nil && strings.Contains(n.log.String(), "connect to NATS") })
 }

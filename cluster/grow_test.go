@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/orla-edge/orla/identity"
+	"github.com/orla-edge/orla/internal/ports"
 )
 
 // fillAlone runs a node alone in dir, or as an only hub, with a thousand keys of which
@@ -49,7 +50,7 @@ func grownLab(t *testing.T, dir string) *lab {
 	t.Helper()
 	l := &lab{t: t, dir: dir, secret: identity.New()}
 	for range 3 {
-		l.seeds = append(l.seeds, ports(t))
+		l.seeds = append(l.seeds, ports.Address(t))
 	}
 	return l
 }

@@ -3,33 +3,14 @@ package cluster
 import (
 	"errors"
 	"fmt"
-	"net"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/orla-edge/orla/identity"
+	"github.com/orla-edge/orla/internal/ports"
 )
-
-// ports returns a port of this machine that is free, and whose next is free too.
-func ports(t *testing.T) string {
-	t.Helper()
-	for range 100 {
-		a, err := net.Listen("tcp", "127.0.0.1:0")
-		must(t, err)
-		host, port, _ := splitAddr(a.Addr().String())
-		b, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port+1)))
-		a.Close()
-		if err == nil {
-			b.Close()
-			return a.Addr().String()
-		}
-	}
-	t.Fatal("no free ports")
-	return ""
-}
 
 // lab is a cluster on this machine.
 type lab struct {
@@ -67,7 +48,7 @@ func newLabWith(t *testing.T, hubs, edges int, change func(*Config)) *lab {
 	t.Helper()
 	l := &lab{t: t, dir: t.TempDir(), secret: identity.New()}
 	for range hubs {
-		l.seeds = append(l.seeds, ports(t))
+		l.seeds = append(l.seeds, ports.Address(t))
 	}
 	for i := range hubs {
 		cfg := l.hub(i)

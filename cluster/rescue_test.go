@@ -7,12 +7,14 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/orla-edge/orla/internal/ports"
 )
 
 // hubNamed starts one more hub, with a name and a directory of its own.
 func (l *lab) hubNamed(name string) *node {
 	l.t.Helper()
-	l.seeds = append(l.seeds, ports(l.t))
+	l.seeds = append(l.seeds, ports.Address(l.t))
 	cfg := l.hub(len(l.seeds) - 1)
 	cfg.Node, cfg.Dir = name, l.t.TempDir()
 	return newNode(l.t, cfg).run()

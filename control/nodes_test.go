@@ -8,12 +8,13 @@ import (
 
 	"github.com/orla-edge/orla/cluster"
 	"github.com/orla-edge/orla/identity"
+	"github.com/orla-edge/orla/internal/ports"
 	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
 )
 
 // A hub that is asked for a change while no hub leads makes it when one does.
 func TestChangesWaitForTheElection(t *testing.T) {
-	secret, addrs := identity.New(), []string{freePorts(t), freePorts(t), freePorts(t)}
+	secret, addrs := identity.New(), []string{ports.Address(t), ports.Address(t), ports.Address(t)}
 	hub := func(i int) *plane {
 		return newPlaneOf(t, fmt.Sprint("h", i), cluster.Topology{Name: "c", Secret: secret, Listen: addrs[i], Join: addrs})
 	}

@@ -2,9 +2,7 @@ package control
 
 import (
 	"fmt"
-	"net"
 	"reflect"
-	"strconv"
 	"testing"
 	"time"
 
@@ -14,33 +12,14 @@ import (
 	"github.com/orla-edge/orla/cluster"
 	"github.com/orla-edge/orla/dispatch"
 	"github.com/orla-edge/orla/identity"
+	"github.com/orla-edge/orla/internal/ports"
 	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
 )
-
-// freePorts returns an address whose port, and the next one, are free.
-func freePorts(t *testing.T) string {
-	t.Helper()
-	for range 100 {
-		a, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		addr := a.Addr().(*net.TCPAddr)
-		b, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(addr.Port+1)))
-		a.Close()
-		if err == nil {
-			b.Close()
-			return addr.String()
-		}
-	}
-	t.Fatal("no free ports")
-	return ""
-}
 
 // planes are a hub and two edges that know each other; the hub is the first.
 func planes(t *testing.T) []*plane {
 	t.Helper()
-	secret, addr := identity.New(), freePorts(t)
+	secret, addr := identity.New(), ports.Address(t)
 	all := []*plane{newPlaneOf(t, "h", cluster.Topology{Name: "c", Secret: secret, Listen: addr})}
 	for _, name := range []string{"e1", "e2"} {
 		all = append(all, newPlaneOf(t, name, cluster.Topology{Name: "c", Secret: secret.Edge(), Join: []string{addr}}))
@@ -248,7 +227,7 @@ func TestVerdict(t *testing.T) {
 
 // A node that was not there for a push serves it when it comes.
 func TestLateNodesFetchWhatIsLive(t *testing.T) {
-	secret, addr := identity.New(), freePorts(t)
+	secret, addr := identity.New(), ports.Address(t)
 	hub := newPlaneOf(t, "h", cluster.Topology{Name: "c", Secret: secret, Listen: addr})
 	eventually(t, "the hub takes changes", func() bool { return hub.s.cfg.Register.Ready() == nil })
 	if _, err := hub.push("v1", nil); err != nil {

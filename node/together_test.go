@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -18,6 +16,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/orla-edge/orla/identity"
+	"github.com/orla-edge/orla/internal/ports"
 	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
 	"github.com/orla-edge/orla/proto/orla/v1/orlav1connect"
 )
@@ -43,7 +42,7 @@ func newTogether(t *testing.T) *together {
 	}
 	hubSecret, edgeSecret := write("hub", secret.Reveal()), write("edge", secret.Edge().Reveal())
 	c := &together{t: t, nodes: map[string]*Node{}, stops: map[string]func(){}}
-	seed := pairOfPorts(t)
+	seed := ports.Address(t)
 	ready := make(chan error, 8)
 	for i, name := range []string{"h1", "h2", "h3", "e1"} {
 		cfg := Config{
@@ -56,7 +55,7 @@ func newTogether(t *testing.T) *together {
 		case i == 0:
 			cfg.Cluster.Listen = seed
 		default:
-			cfg.Cluster.Listen = pairOfPorts(t)
+			cfg.Cluster.Listen = ports.Address(t)
 		}
 		cfg.Ready = func([]string) { ready <- nil }
 		c.start(cfg, ready)
@@ -98,26 +97,6 @@ func (c *together) start(cfg Config, ended chan<- error) {
 		}
 	})
 	c.t.Cleanup(c.stops[cfg.Name])
-}
-
-// pairOfPorts returns an address whose port is free, and the next port too.
-func pairOfPorts(t *testing.T) string {
-	t.Helper()
-	for range 100 {
-		a, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		port := a.Addr().(*net.TCPAddr).Port
-		b, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port+1)))
-		a.Close()
-		if err == nil {
-			b.Close()
-			return a.Addr().String()
-		}
-	}
-	t.Fatal("no free ports")
-	return ""
 }
 
 func (c *together) until(what string, ok func() bool) {

@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -22,6 +21,7 @@ import (
 	"github.com/orla-edge/orla/control"
 	"github.com/orla-edge/orla/dispatch"
 	"github.com/orla-edge/orla/identity"
+	"github.com/orla-edge/orla/internal/ports"
 	"github.com/orla-edge/orla/modules"
 	"github.com/orla-edge/orla/modules/peer"
 	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
@@ -90,7 +90,7 @@ func prepare(tb testing.TB, seeds int, hear func(int, cluster.Update)) *rig {
 	tb.Helper()
 	r := &rig{tb: tb, disk: tb.TempDir(), memory: memoryDir(tb), secret: identity.New(), hear: hear}
 	for range seeds {
-		r.seeds = append(r.seeds, twoPorts(tb))
+		r.seeds = append(r.seeds, ports.Address(tb))
 	}
 	blobs, err := modules.OpenDir(filepath.Join(r.disk, "none"))
 	must(tb, err)
@@ -287,24 +287,6 @@ func until(tb testing.TB, what string, done func() bool) {
 		case <-tick.C:
 		}
 	}
-}
-
-// twoPorts returns an address of this machine whose port and the next are free.
-func twoPorts(tb testing.TB) string {
-	tb.Helper()
-	for range 100 {
-		a, err := net.Listen("tcp", "127.0.0.1:0")
-		must(tb, err)
-		port := a.Addr().(*net.TCPAddr).Port
-		b, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port+1)))
-		_ = a.Close()
-		if err == nil {
-			_ = b.Close()
-			return a.Addr().String()
-		}
-	}
-	tb.Fatal("no free ports")
-	return ""
 }
 
 // memoryDir is a folder in memory where the system has one.

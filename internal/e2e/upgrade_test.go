@@ -24,6 +24,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/orla-edge/orla/internal/ports"
 )
 
 // handovers is how often TestUpgradesLoseNothing replaces the node.
@@ -381,26 +383,6 @@ func TestSocketActivation(t *testing.T) {
 	}
 }
 
-// ports returns an address whose port and the next one are free.
-func ports(t *testing.T) string {
-	t.Helper()
-	for range 50 {
-		first, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		addr := first.Addr().(*net.TCPAddr)
-		second, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:"+strconv.Itoa(addr.Port+1))
-		first.Close()
-		if err == nil {
-			second.Close()
-			return addr.String()
-		}
-	}
-	t.Fatal("no two free ports in a row")
-	return ""
-}
-
 // TestUpgradeOfHubs replaces hubs of a cluster one after the other under load.
 // The peer listeners come along, and between upgrades changes reach every hub.
 func TestUpgradeOfHubs(t *testing.T) {
@@ -414,7 +396,7 @@ func TestUpgradeOfHubs(t *testing.T) {
 	if err := os.Chmod(filepath.Join(dir, "secret"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	addrs := []string{ports(t), ports(t), ports(t)}
+	addrs := []string{ports.Address(t), ports.Address(t), ports.Address(t)}
 	hubs := make([]*node, len(addrs))
 	var starting sync.WaitGroup
 	for i, addr := range addrs {

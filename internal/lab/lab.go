@@ -18,6 +18,7 @@ import (
 	"github.com/orla-edge/orla/app"
 	"github.com/orla-edge/orla/client"
 	"github.com/orla-edge/orla/identity"
+	"github.com/orla-edge/orla/internal/ports"
 	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
 )
 
@@ -155,8 +156,8 @@ func (l *Lab) newNode(o Options, i int, binary, dir string) *Node {
 	if l.net != nil {
 		n.host, n.namespace = l.net.address(i), l.net.namespace(i)
 	}
-	n.http, n.https = n.addr(l, 8080, 1), "off"
-	n.admin, n.hub, n.peer = n.addr(l, 7070, 1), n.addr(l, 6222, 2), n.addr(l, 7071, 1)
+	n.http, n.https = n.addr(l, 8080), "off"
+	n.admin, n.hub, n.peer = n.addr(l, 7070), n.addr(l, 6222), n.addr(l, 7071)
 	n.args = []string{"serve", "--node", n.Name, "--data", n.Data, "--admin", n.admin}
 	own := fmt.Sprintf("127.0.0.%d", i+1)
 	if o.HTTPPort != 0 {
@@ -196,31 +197,13 @@ func (l *Lab) join(n *Node, hub bool, hubs int, secret identity.Secret) {
 }
 
 // addr returns an address for one of the node's listeners: port, where the node has the
-// addresses for itself; else the first of count free ones in a row.
-func (n *Node) addr(l *Lab, port, count int) string {
+// addresses for itself; else some that are free.
+func (n *Node) addr(l *Lab, port int) string {
 	n.t.Helper()
-	for range 100 {
-		if l.net != nil {
-			break
-		}
-		if port = free(n.t, count); port != 0 && !l.taken(port, count) {
-			break
-		}
+	if l.net == nil {
+		return ports.Address(n.t)
 	}
 	return net.JoinHostPort(n.host, strconv.Itoa(port))
-}
-
-// taken reports whether a node prepared before has one of the ports.
-func (l *Lab) taken(port, count int) bool {
-	for _, n := range l.Nodes {
-		for _, addr := range []string{n.http, n.admin, n.hub, n.peer} {
-			_, text, _ := net.SplitHostPort(addr)
-			if p, _ := strconv.Atoi(text); p >= port-1 && p < port+count {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // FreePort returns a port that nobody listens on at the addresses of nodes, for
@@ -228,42 +211,22 @@ func (l *Lab) taken(port, count int) bool {
 func FreePort(t testing.TB) int {
 	t.Helper()
 	for range 100 {
-		port, taken := free(t, 1), false
+		_, text, _ := net.SplitHostPort(ports.Address(t))
+		taken := false
 		for i := range 9 {
-			ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", net.JoinHostPort(fmt.Sprintf("127.0.0.%d", i+1), strconv.Itoa(port)))
+			ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", net.JoinHostPort(fmt.Sprintf("127.0.0.%d", i+1), text))
 			if err != nil {
 				taken = true
 				break
 			}
 			defer ln.Close() //nolint:errcheck // nobody has connected
 		}
-		if !taken {
+		if port, err := strconv.Atoi(text); err == nil && !taken {
 			return port
 		}
 	}
 	t.Fatal("lab: no port is free")
 	return 0
-}
-
-// free returns the first of count free ports in a row, or 0 if the second was not.
-func free(t testing.TB, count int) int {
-	t.Helper()
-	first := 0
-	for i := range count {
-		addr := "127.0.0.1:0"
-		if i > 0 {
-			addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(first+i))
-		}
-		ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", addr)
-		if err != nil {
-			return 0
-		}
-		defer ln.Close() //nolint:errcheck // nobody has connected
-		if i == 0 {
-			first = ln.Addr().(*net.TCPAddr).Port //nolint:forcetypeassert // of a TCP listener
-		}
-	}
-	return first
 }
 
 // Deploy packs the files and makes them live by way of the first node that is up.
