@@ -215,3 +215,42 @@ func checkTrie(t *rapid.T, tr trie[uint64], model map[string]uint64, hash func(u
 		}
 	}
 }
+
+// branches returns those of a version.
+func (b *branch[T]) branches(into map[*branch[T]]bool) map[*branch[T]]bool {
+	if b != nil {
+		into[b] = true
+		for _, s := range b.slots {
+			s.branch.branches(into)
+		}
+	}
+	return into
+}
+
+// A change makes the branches on the way to its leaf anew, and no others: a handful among
+// a hundred thousand patterns as among ten.
+func TestAChangeCopiesTheWayToItsLeaf(t *testing.T) {
+	const most = 12 // 64 bits of hash, five at a time, and no way is ever so long
+	for _, size := range []int{10, 1000, 100_000} {
+		var hosts Hosts[int]
+		for i := range size {
+			hosts = hosts.With(fmt.Sprintf("h%d.example", i), i)
+		}
+		before := hosts.trie.root.branches(map[*branch[int]]bool{})
+		for what, next := range map[string]Hosts[int]{
+			"a new pattern":    hosts.With("new.example", 1),
+			"another value":    hosts.With("h5.example", 99),
+			"one pattern less": hosts.Without("h7.example"),
+		} {
+			made := 0
+			for b := range next.trie.root.branches(map[*branch[int]]bool{}) {
+				if !before[b] {
+					made++
+				}
+			}
+			if made == 0 || made > most {
+				t.Errorf("%s beside %d: %d branches of %d were made anew, want 1 to %d", what, size, made, len(before), most)
+			}
+		}
+	}
+}
