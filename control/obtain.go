@@ -46,7 +46,7 @@ func (s *Service) obtain(ctx context.Context, head *orlav1.Head) error {
 		return err
 	}
 	for _, p := range parts {
-		if err := s.obtainRelease(ctx, p.Digest); err != nil {
+		if _, err := s.obtainRelease(ctx, p.Digest); err != nil {
 			return err
 		}
 	}
@@ -65,17 +65,22 @@ func (s *Service) fetchManifest(ctx context.Context, rel *orlav1.Release) error 
 	return nil
 }
 
-// obtainRelease fetches what the node lacks of one release, given its manifest's digest.
-func (s *Service) obtainRelease(ctx context.Context, digest modules.Digest) error {
+// obtainRelease fetches what the node lacks of one release, given its manifest's digest,
+// and returns all of it, the manifest included.
+func (s *Service) obtainRelease(ctx context.Context, digest modules.Digest) ([]peer.Blob, error) {
 	b, err := s.cfg.Fetcher.Read(ctx, digest, maxMessageBytes)
 	if err != nil {
-		return fmt.Errorf("fetch the manifest: %w", err)
+		return nil, fmt.Errorf("fetch the manifest: %w", err)
 	}
 	m, err := release.Decode(b)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return s.cfg.Fetcher.Ensure(ctx, blobsOf(m))
+	blobs := blobsOf(m)
+	if err := s.cfg.Fetcher.Ensure(ctx, blobs); err != nil {
+		return nil, err
+	}
+	return append(blobs, peer.Blob{Digest: digest, Size: int64(len(b))}), nil
 }
 
 // catchUp tries again, until ctx ends, to take over what the node has refused, and
@@ -128,30 +133,18 @@ func (s *Service) hoard(ctx context.Context) {
 			if err != nil || s.hoarded[digest] {
 				continue
 			}
-			if err := s.obtainRelease(ctx, digest); err != nil {
+			blobs, err := s.obtainRelease(ctx, digest)
+			if err != nil {
 				s.cfg.Logger.Warn("a release that can be rolled back to is not all here", "app", v.value.GetName(), "release", rel.GetNumber(), "error", err)
 				continue
 			}
-			if err := s.share(ctx, digest); err != nil {
+			if err := s.cfg.Fetcher.Share(ctx, blobs); err != nil {
 				s.cfg.Logger.Warn("a release is not all in the common store", "app", v.value.GetName(), "release", rel.GetNumber(), "error", err)
 				continue
 			}
 			s.hoarded[digest] = true
 		}
 	}
-}
-
-// share copies a release into the common stores, if there are any that lack it.
-func (s *Service) share(ctx context.Context, digest modules.Digest) error {
-	m, err := s.manifest(digest)
-	if err != nil {
-		return err
-	}
-	size, err := s.cfg.Blobs.Size(digest)
-	if err != nil {
-		return err
-	}
-	return s.cfg.Fetcher.Share(ctx, append(blobsOf(m), peer.Blob{Digest: digest, Size: size}))
 }
 
 // retry tries to take a refused head over. It reports whether that is done with.

@@ -172,13 +172,13 @@ func (d *Dispatcher) Keep(name string, number uint64) *Release {
 // Live returns the releases now served, ordered by name and number.
 func (d *Dispatcher) Live() []*Release {
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	live := make([]*Release, 0, len(d.names))
 	for _, t := range d.names {
 		for _, s := range t.group {
 			live = append(live, s.Release)
 		}
 	}
+	d.mu.Unlock() // a hundred thousand take longer to sort than a change may wait
 	slices.SortFunc(live, func(a, b *Release) int {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Number, b.Number))
 	})
