@@ -7,15 +7,10 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/timestamppb"
-
 	"github.com/orla-edge/orla/cluster"
-	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
 )
 
 // heap is what the process holds after a collection, in bytes.
@@ -41,16 +36,17 @@ func counts(b *testing.B, most int) []int {
 // oneByOne is how many changes are made at each size.
 const oneByOne = 200
 
-// BenchmarkScale fills a register, and then a table of route sets, and at each size
-// changes one key after the other: what that takes must not grow. The nodes' folders are
-// in memory, so that it is not the disk that is measured.
+// BenchmarkScale fills a register, then a hub with route sets, then the table of routes
+// alone, and at each size changes one after the other: what that takes must not grow. The
+// nodes' folders are in memory, so that it is not the disk that is measured.
 func BenchmarkScale(b *testing.B) {
 	b.Run("keys", scaleKeys)
 	b.Run("routes", scaleRoutes)
+	b.Run("table", scaleTable)
 }
 
 func scaleKeys(b *testing.B) {
-	t := &table{head: []string{"keys", "one change applied at a hub and an edge", "processor", "memory a key and node", "an edge loads all from the stream", "from its disk", "load"}}
+	t := &table{head: []string{"keys", "one change applied at a hub and an edge", "processor", "memory a key and node", "an edge loads all from the hub", "from its disk", "load"}}
 	for range b.N {
 		heard := newArrivals(3)
 		r := prepare(b, 1, heard.hear)
@@ -109,79 +105,40 @@ func await(b *testing.B, r *rig) {
 	}
 }
 
-// fill commits what make returns for the numbers from one to another.
+// fill commits what make returns for the numbers from one to another, as many changes at
+// a time as there may be, while the next are made; it returns when all are applied.
 func fill(b *testing.B, c *cluster.Cluster, from, to int, make func(i int) []cluster.Change) {
 	b.Helper()
-	var changes []cluster.Change
-	for i := from; i < to; i++ {
-		changes = append(changes, make(i)...)
-		if len(changes) >= cluster.MaxChanges-10 || i == to-1 {
-			rev, err := c.Commit(b.Context(), changes...)
-			must(b, err)
-			must(b, c.Wait(b.Context(), rev))
+	ctx, cancel := context.WithCancel(b.Context())
+	defer cancel()
+	batches := batched(ctx, from, to, make)
+	var last uint64
+	for changes := range batches {
+		rev, err := c.Commit(b.Context(), changes...)
+		must(b, err)
+		last = rev
+	}
+	must(b, c.Wait(b.Context(), last))
+}
+
+// batched makes changes until ctx ends, one batch ahead of who takes them.
+func batched(ctx context.Context, from, to int, one func(i int) []cluster.Change) <-chan []cluster.Change {
+	batches := make(chan []cluster.Change, 1)
+	go func() {
+		defer close(batches)
+		var changes []cluster.Change
+		for i := from; i < to; i++ {
+			changes = append(changes, one(i)...)
+			if len(changes) < cluster.MaxChanges-1 && i < to-1 { // of which one may be two
+				continue
+			}
+			select {
+			case batches <- changes:
+			case <-ctx.Done():
+				return
+			}
 			changes = nil
 		}
-	}
-}
-
-func scaleRoutes(b *testing.B) {
-	t := &table{head: []string{"route sets", "one change of a set, applied", "processor", "memory a set", "loaded from disk", "load"}}
-	for range b.N {
-		r := prepare(b, 1, nil)
-		before := heap()
-		dir := filepath.Join(r.memory, "hub")
-		hub := r.add(dir)
-		r.await()
-		have := 0
-		for _, n := range counts(b, 100_000) {
-			fill(b, hub.register, have, n, func(i int) []cluster.Change { return set(b, hub, i, "first", 0) })
-			have = n
-			held := heap() - before
-			var one samples
-			for i := range oneByOne {
-				e, err := hub.register.Get(b.Context(), setKey(i))
-				must(b, err)
-				change := set(b, hub, i, fmt.Sprint("at ", n), e.Revision)[0]
-				one.time(func() {
-					rev, err := hub.register.Commit(b.Context(), change)
-					must(b, err)
-					must(b, hub.register.Wait(b.Context(), rev))
-				})
-			}
-			must(b, hub.stop())
-			r.nodes = nil
-			hub = r.add(dir)
-			<-hub.first
-			took := time.Since(hub.started)
-			if live := len(hub.table.Live()); live != n {
-				b.Fatalf("%d sets are live, want %d", live, n)
-			}
-			r.await()
-			t.add(n, &one, short(one.each()), fmt.Sprintf("%.1f KiB", float64(held)/1024/float64(n)), short(took), load())
-		}
-	}
-	t.print(b)
-}
-
-func setKey(i int) string { return fmt.Sprint("head.set", i) }
-
-// set is the change that makes a route set live, and at revision 0 the claim of its host.
-func set(b *testing.B, n *node, i int, body string, revision uint64) []cluster.Change {
-	b.Helper()
-	name, host := strings.TrimPrefix(setKey(i), "head."), fmt.Sprintf("h%d.example", i)
-	m, err := proto.MarshalOptions{Deterministic: true}.Marshal(answering(name, host, body))
-	must(b, err)
-	digest, err := n.blobs.Put(m)
-	must(b, err)
-	number := revision + 1
-	head, err := proto.Marshal(&orlav1.Head{
-		Name: name, Kind: orlav1.Kind_KIND_ROUTES, Live: number, Changed: timestamppb.Now(),
-		Releases: []*orlav1.Release{{Number: number, Digest: digest.String(), Created: timestamppb.Now()}},
-	})
-	must(b, err)
-	changes := []cluster.Change{{Key: setKey(i), Value: head, Expect: revision}}
-	if revision == 0 {
-		changes = append(changes, cluster.Change{Key: "host." + host, Value: []byte(name)})
-	}
-	return changes
+	}()
+	return batches
 }
