@@ -46,6 +46,7 @@ type Grown struct {
 	Revision uint64 // the register's last
 	Aside    string // where the old store is
 	Again    bool   // it had been done before
+	Made     time.Time
 }
 
 // Grow prepares the data directory of a node that has kept the register alone, and is
@@ -77,7 +78,7 @@ func (g *growth) run(ctx context.Context) (Grown, error) {
 	case isPending:
 		g.plan = pending
 		err := locked(g.dir, g.claim)
-		return Grown{Revision: pending.Revision, Aside: filepath.Join(g.dir, pending.Aside), Again: true}, err
+		return Grown{Revision: pending.Revision, Aside: filepath.Join(g.dir, pending.Aside), Again: true, Made: pending.Made}, err
 	case whose == storeCluster:
 		return Grown{}, fmt.Errorf("%w: the node of %s is one of several hubs already: start it with --join", ErrNotAlone, g.dir)
 	default:
@@ -86,7 +87,7 @@ func (g *growth) run(ctx context.Context) (Grown, error) {
 	if err := g.save(ctx); err != nil {
 		return Grown{}, err
 	}
-	return Grown{Revision: g.plan.Revision, Aside: filepath.Join(g.dir, g.plan.Aside)}, nil
+	return Grown{Revision: g.plan.Revision, Aside: filepath.Join(g.dir, g.plan.Aside), Made: g.plan.Made}, nil
 }
 
 // save opens the register alone, as it was, and takes its streams along. It has the

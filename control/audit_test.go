@@ -286,6 +286,65 @@ func TestAuditWaitsForTheRegister(t *testing.T) {
 	}
 }
 
+// What was done to a node while it was stopped is recorded once, when there is a register.
+func TestOfflineChangesAreRecorded(t *testing.T) {
+	dir := t.TempDir()
+	notes := filepath.Join(dir, "audit.offline")
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for range 2 {
+		must := Offline{ID: "grow-1", Time: at, Who: "user alice", Action: "cluster grow", Detail: "up to revision 7"}
+		if err := must.Note(notes); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f, err := os.OpenFile(notes, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprint(f, `{"id":"torn`) // by a power cut
+	f.Close()
+	if err := (Offline{ID: "grow-2", Who: "user bob"}).Note(notes); err != nil {
+		t.Fatal(err)
+	}
+	register, err := cluster.New(cluster.Config{Dir: dir, Timeout: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &ledger{stream: cluster.NewAudit(register), log: discard(), file: filepath.Join(dir, "audit.log"), offline: notes, node: "n1"}
+	if l.keepOffline(t.Context()) {
+		t.Error("recorded, though there is no register")
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- register.Run(ctx, func(context.Context, cluster.Update) error { return nil }) }()
+	defer func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+	for range 2 {
+		if !l.keepOffline(t.Context()) {
+			t.Fatal("not recorded")
+		}
+	}
+	var got []*orlav1.AuditRecord
+	err = l.stream.Read(ctx, cluster.AuditQuery{}, func(_ uint64, data []byte) error {
+		r, err := decode[orlav1.AuditRecord](data)
+		got = append(got, r)
+		return err
+	})
+	if err != nil || len(got) != 2 || got[1].GetToken() != "user bob" || got[0].GetToken() != "user alice" || got[0].GetNode() != "n1" || got[0].GetAction() != "cluster grow" || !got[0].GetTime().AsTime().Equal(at) {
+		t.Errorf("recorded %v, %v", got, err)
+	}
+	if b, err := os.ReadFile(l.file); err != nil || strings.Count(string(b), "\n") != 2 {
+		t.Errorf("the node's file has %q, %v", b, err)
+	}
+	if _, err := os.Stat(notes); err == nil {
+		t.Error("what was recorded is still noted")
+	}
+}
+
 func TestAuditFileIsRotated(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "audit.log")
 	for i := range 10 {

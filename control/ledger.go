@@ -36,9 +36,11 @@ const (
 
 // ledger keeps the audit records: in the cluster, and in a file of the node.
 type ledger struct {
-	stream *cluster.Audit // nil: this node keeps none in the cluster
-	file   string         // empty: none
-	log    *slog.Logger
+	stream  *cluster.Audit // nil: this node keeps none in the cluster
+	file    string         // empty: none
+	offline string         // see Config.Offline
+	node    string
+	log     *slog.Logger
 
 	mu      sync.Mutex // guards what follows
 	waiting []*orlav1.AuditRecord
@@ -137,11 +139,13 @@ func (l *ledger) waitLocked(r *orlav1.AuditRecord) {
 func (l *ledger) run(ctx context.Context) {
 	tick := time.NewTicker(ledgerRetry)
 	defer tick.Stop()
+	done := l.keepOffline(ctx)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			done = done || l.keepOffline(ctx)
 			l.retry(ctx)
 		}
 	}

@@ -40,7 +40,10 @@ type Config struct {
 	// Audit keeps who changed what in the cluster; nil, as at edges: it is not kept there.
 	Audit *cluster.Audit
 	// AuditFile is where the node keeps it besides; empty: nowhere.
-	AuditFile  string
+	AuditFile string
+	// Offline is where changes are noted that are made to the node while it is stopped, see
+	// [Offline.Note]; empty: nowhere.
+	Offline    string
 	Blobs      *modules.Dir
 	Dispatcher *dispatch.Dispatcher
 	// Compressor makes the precompressed variants of site files.
@@ -106,7 +109,7 @@ func New(cfg Config) *Service {
 	s := &Service{
 		cfg: cfg, started: time.Now(), catalog: newCatalog(cfg.AdminToken), stopped: make(chan struct{}),
 		incarnation: rand.Text(), hoarded: map[modules.Digest]bool{}, lacking: make(chan struct{}, 1), moved: make(chan struct{}, 1),
-		ledger: &ledger{stream: cfg.Audit, file: cfg.AuditFile, log: cfg.Logger},
+		ledger: &ledger{stream: cfg.Audit, file: cfg.AuditFile, offline: cfg.Offline, node: cfg.Node, log: cfg.Logger},
 	}
 	var err error
 	if s.metrics, err = s.newInstruments(cfg.Meter); err != nil {

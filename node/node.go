@@ -239,7 +239,7 @@ func (n *Node) openControl(ctx context.Context) error {
 		Node: n.cfg.Name, Version: n.cfg.Version, URLs: n.urls(ctx), AdminToken: secret,
 		Register: n.register, Blobs: n.blobs, Fetcher: n.fetcher, Peer: n.peerURL(ctx), Phase: n.phaseName, Drain: n.setDrained, Dispatcher: n.dispatch, Compressor: site.NewCompressor(n.blobs),
 		KV: kv, Backups: filepath.Join(n.cfg.Data, "backup"), SecretKey: key, OldSecretKey: old,
-		Tail: n.telemetry.Tail(), Changed: n.hostsChanged, Logger: n.log, Meter: n.telemetry.MeterProvider(), Audit: audit, AuditFile: filepath.Join(n.cfg.Data, "audit.log"),
+		Tail: n.telemetry.Tail(), Changed: n.hostsChanged, Logger: n.log, Meter: n.telemetry.MeterProvider(), Audit: audit, AuditFile: filepath.Join(n.cfg.Data, "audit.log"), Offline: filepath.Join(n.cfg.Data, offlineFile),
 	})
 	return writeAdminAddr(n.cfg.Data, n.listeners.adminURL())
 }

@@ -2,12 +2,15 @@ package main
 
 import (
 	"cmp"
+	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/orla-edge/orla/client"
 	"github.com/orla-edge/orla/cluster"
+	"github.com/orla-edge/orla/node"
 )
 
 // grownShape is what became of a data directory that was prepared, or put back.
@@ -46,6 +49,10 @@ the new one, and may be removed when the cluster is up.`,
 			if err := cluster.Ungrow(out.Data); err != nil {
 				return person{err}
 			}
+			now := time.Now()
+			if err := node.NoteOffline(out.Data, fmt.Sprintf("ungrow-%d", now.UnixNano()), "cluster grow", "taken back", now); err != nil {
+				return person{err}
+			}
 		} else {
 			log := slog.New(slog.NewTextHandler(c.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
 			grown, err := cluster.Grow(cmd.Context(), out.Data, log)
@@ -53,6 +60,10 @@ the new one, and may be removed when the cluster is up.`,
 				return person{err}
 			}
 			out.Revision, out.Aside = grown.Revision, grown.Aside
+			detail := fmt.Sprintf("to be one of several hubs, up to revision %d", grown.Revision)
+			if err := node.NoteOffline(out.Data, fmt.Sprintf("grow-%d", grown.Made.UnixNano()), "cluster grow", detail, grown.Made); err != nil {
+				return person{err}
+			}
 		}
 		return c.tellGrown(out, asJSON)
 	}
