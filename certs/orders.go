@@ -24,7 +24,7 @@ const (
 	// orderLimit is the longest that an order may take.
 	orderLimit = 4 * time.Minute
 	// lookEvery is how often the leader looks for what is due, if nothing tells it to.
-	lookEvery = time.Minute
+	lookEvery = 5 * time.Minute
 	// staleChallenge is the age at which a challenge is nobody's any more.
 	staleChallenge = time.Hour
 	// keepExpired is for how long an expired certificate that nobody wants is kept.
@@ -203,6 +203,9 @@ func (o *orders) dueAt(subject string, host Host, now time.Time) (at, end time.T
 		return at, end, false
 	default:
 		at, end = own.GetRenewAt().AsTime(), own.GetNotAfter().AsTime()
+		if o.issuerOf(own) == nil {
+			at = now // from a CA that is not asked any more: a staging one, mostly
+		}
 	}
 	if failed := o.book.failure(subject); failed != nil && failed.GetNext().AsTime().After(at) {
 		at = failed.GetNext().AsTime()
@@ -344,16 +347,20 @@ func (o *orders) subjects() []string {
 	return out
 }
 
+// issuerOf returns whom a certificate comes from, nil if that CA is not asked any more.
+func (o *orders) issuerOf(h *held) certmagic.Issuer {
+	for _, iss := range o.issuers {
+		if certmagic.StorageKeys.Safe(iss.IssuerKey()) == h.GetDirectory() {
+			return iss
+		}
+	}
+	return nil
+}
+
 // askCA asks a certificate's CA about it, and returns when to ask again.
 func (o *orders) askCA(ctx context.Context, h *held) time.Time {
 	again := time.Now().Add(askCAEvery)
-	i := slices.IndexFunc(o.issuers, func(iss certmagic.Issuer) bool {
-		return certmagic.StorageKeys.Safe(iss.IssuerKey()) == h.GetDirectory()
-	})
-	if i < 0 {
-		return again
-	}
-	iss, ok := o.issuers[i].(*acmeIssuer)
+	iss, ok := o.issuerOf(h).(*acmeIssuer)
 	if !ok {
 		return again
 	}

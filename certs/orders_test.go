@@ -130,9 +130,10 @@ type testCA struct {
 	issued atomic.Int64
 	fails  atomic.Pointer[error]
 	delay  time.Duration
+	name   string
 }
 
-func (a *testCA) IssuerKey() string { return "test-ca" }
+func (a *testCA) IssuerKey() string { return cmp.Or(a.name, "test-ca") }
 
 func (a *testCA) Issue(ctx context.Context, request *x509.CertificateRequest) (*certmagic.IssuedCertificate, error) {
 	select {
@@ -414,6 +415,51 @@ func TestRenewedOnce(t *testing.T) {
 		time.Sleep(2 * 24 * time.Hour)
 		if n := g.ca.issued.Load(); n != 2 {
 			t.Errorf("%d issued after 21 days, want 2", n)
+		}
+	})
+}
+
+// TestAnotherCA: a certificate of a CA that is not asked any more is replaced at once;
+// until then it serves.
+func TestAnotherCA(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGroup(t, 30*24*time.Hour, "shop.example")
+		g.ca.name = "staging"
+		m, stop := g.add("n1", nil)
+		g.manage(m, Host{Name: "shop.example"})
+		time.Sleep(time.Second)
+		stop()
+		g.ca.name, g.ca.delay = "production", time.Minute
+		m, _ = g.add("n1", nil)
+		g.manage(m, Host{Name: "shop.example"})
+		time.Sleep(time.Second)
+		if h := m.book.cert("shop.example"); h.GetDirectory() != "staging" {
+			t.Errorf("directory %q before the order has ended", h.GetDirectory())
+		}
+		time.Sleep(leaseLife + 2*time.Minute)
+		if h := m.book.cert("shop.example"); h.GetDirectory() != "production" {
+			t.Errorf("directory %q after a change of the CA", h.GetDirectory())
+		}
+	})
+}
+
+// TestFallback: a second CA issues when the first does not.
+func TestFallback(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGroup(t, 30*24*time.Hour, "shop.example")
+		down := errors.New("down")
+		g.ca.fails.Store(&down)
+		second := newTestCA(t, 30*24*time.Hour)
+		second.name = "second"
+		m, _ := g.add("n1", func(c *Config) { c.issuers, c.lease = append(c.issuers, second), time.Hour })
+		g.manage(m, Host{Name: "shop.example"})
+		time.Sleep(time.Second)
+		if h := m.book.cert("shop.example"); h == nil || h.GetDirectory() != "second" {
+			t.Errorf("certificate %v, want one of the second CA", h)
+		}
+		time.Sleep(19 * 24 * time.Hour)
+		if n := second.issued.Load(); n != 1 {
+			t.Errorf("%d issued by the second CA before a renewal is due", n)
 		}
 	})
 }

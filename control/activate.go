@@ -48,7 +48,7 @@ func (s *Service) Apply(ctx context.Context, u cluster.Update) error {
 	if swapErr := s.cfg.Dispatcher.Swap(u.Revision, put, gone); swapErr != nil {
 		err = errors.Join(err, swapErr)
 	}
-	if len(put) > 0 {
+	if len(put)+len(gone) > 0 {
 		s.hostsChanged()
 	}
 	if s.cfg.Drain != nil {
