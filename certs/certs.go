@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -44,7 +45,8 @@ type Config struct {
 	// node is alone, in ModeInternal only.
 	Register Register
 	Sealer   Sealer
-	// Lead lets this node order certificates for all.
+	// Lead lets this node work for all nodes: order certificates, in ModeACME, and make
+	// the keys of session tickets.
 	Lead bool
 	// ACME says from where. It takes Lead.
 	ACME ACME
@@ -124,6 +126,10 @@ type Manager struct {
 
 	unreadable rate.Sometimes // about certificates of the register that cannot be used
 	closed     sync.Once
+
+	turning   sync.Mutex // guards what follows, and is held while configs are made
+	tickets   []ticketKey
+	ticketsAt uint64 // revision of their entry
 }
 
 // New opens the CA in Config.Dir, or makes one. Unlike the rest of this program,
@@ -198,8 +204,11 @@ func (m *Manager) Run(ctx context.Context) {
 	var parts sync.WaitGroup
 	defer parts.Wait()
 	parts.Go(func() { m.local.run(ctx) })
-	if m.orders != nil {
-		parts.Go(func() { m.campaign(ctx) })
+	if m.cfg.Register != nil {
+		parts.Go(func() { m.followTickets(ctx) })
+		if m.cfg.Lead {
+			parts.Go(func() { m.campaign(ctx) })
+		}
 	}
 	<-ctx.Done()
 }
@@ -230,10 +239,17 @@ func (m *Manager) Apply(full bool, entries []Entry) error {
 		return nil
 	}
 	err := m.book.apply(full, own)
+	if full || touches(own, ticketsKey) {
+		m.turnTickets(time.Now())
+	}
 	if m.orders != nil {
 		m.orders.look()
 	}
 	return err
+}
+
+func touches(entries []Entry, key string) bool {
+	return slices.ContainsFunc(entries, func(e Entry) bool { return e.Key == key })
 }
 
 // Manage says which hosts are to have certificates: pass all each time. From the internal

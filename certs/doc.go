@@ -15,7 +15,10 @@
 // A handshake for a name that has a certificate does no I/O. One for a name that is not
 // served orders nothing and reads nothing but the table of hosts.
 //
-// Locks: book.mu, orders.mu, local.mu, internalCA.mu, shelf.mu, memory.mu, wishes.mu and
+// The keys of session tickets are an entry, too: the node with the lease makes a new one
+// now and then, and a client resumes its session at whichever node it comes to (tickets.go).
+//
+// Locks: Manager.turning comes before book.mu. book.mu, orders.mu, local.mu, internalCA.mu, shelf.mu, memory.mu, wishes.mu and
 // budget.mu are leaves, but that budget.mu is taken under orders.mu; none is held while
 // something is issued, but for internalCA.mu while an intermediate is, and acmeIssuer.mu
 // while an account is made.

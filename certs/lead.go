@@ -3,6 +3,7 @@ package certs
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -11,21 +12,32 @@ import (
 	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
 )
 
+// Leases of the node that works for all: those that order do not wait for one that cannot.
 const (
-	// leaseName is the lease of the node that orders for all.
-	leaseName = "tls"
+	leaseACME     = "tls"
+	leaseInternal = "tls-internal"
+)
+
+const (
 	// leaseLife is how long the lease outlives its holder; it is renewed, and others look,
 	// four times as often.
 	leaseLife = 20 * time.Second
 )
 
-// campaign takes the lease whenever nobody has it, and orders for all while it lasts,
+func (m *Manager) leaseName() string {
+	if m.orders != nil {
+		return leaseACME
+	}
+	return leaseInternal
+}
+
+// campaign takes the lease whenever nobody has it, and works for all while it lasts,
 // until ctx ends.
 func (m *Manager) campaign(ctx context.Context) {
 	tick := time.NewTicker(m.cfg.lease / 4)
 	defer tick.Stop()
 	for {
-		revision, err := m.cfg.Register.TakeLease(ctx, leaseName, m.cfg.Node, m.cfg.lease)
+		revision, err := m.cfg.Register.TakeLease(ctx, m.leaseName(), m.cfg.Node, m.cfg.lease)
 		if err == nil {
 			m.reign(ctx, revision)
 		} else if !errors.Is(err, ErrChanged) && ctx.Err() == nil {
@@ -39,7 +51,7 @@ func (m *Manager) campaign(ctx context.Context) {
 	}
 }
 
-// reign orders for all while the lease lasts.
+// reign works for all while the lease lasts.
 func (m *Manager) reign(ctx context.Context, revision uint64) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
@@ -51,12 +63,12 @@ func (m *Manager) reign(ctx context.Context, revision uint64) {
 	cancel()
 	<-done
 	if revision == 0 {
-		m.log.Warn("lease for certificates lost: another node orders")
+		m.log.Warn("lease for certificates lost: another node works for all")
 		return
 	}
 	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), m.cfg.lease/4)
 	defer stop()
-	if err := m.cfg.Register.DropLease(ctx, leaseName, revision); err != nil {
+	if err := m.cfg.Register.DropLease(ctx, m.leaseName(), revision); err != nil {
 		m.log.Debug("lease for certificates not given back", "error", err)
 	}
 }
@@ -75,7 +87,7 @@ func (m *Manager) holdLease(ctx context.Context, revision uint64) uint64 {
 		}
 		before := time.Now()
 		limit, cancel := context.WithDeadline(ctx, renewed.Add(m.cfg.lease))
-		next, err := m.cfg.Register.RenewLease(limit, leaseName, m.cfg.Node, m.cfg.lease, revision)
+		next, err := m.cfg.Register.RenewLease(limit, m.leaseName(), m.cfg.Node, m.cfg.lease, revision)
 		cancel()
 		switch {
 		case err == nil:
@@ -88,24 +100,37 @@ func (m *Manager) holdLease(ctx context.Context, revision uint64) uint64 {
 	}
 }
 
-// work says who orders now, and does.
+// work does what one node does for all, until ctx ends.
 func (m *Manager) work(ctx context.Context) {
+	if !m.catchUp(ctx) {
+		return
+	}
+	var parts sync.WaitGroup
+	defer parts.Wait()
+	parts.Go(func() { m.leadTickets(ctx) })
+	if m.orders != nil {
+		m.orders.lead(ctx)
+	}
+}
+
+// catchUp waits until this node knows all that the one before it has done, and says who
+// orders now. It reports whether it got there before ctx ended.
+func (m *Manager) catchUp(ctx context.Context) bool {
 	for {
 		err := m.cfg.Register.Sync(ctx)
-		if err == nil {
+		if err == nil && m.orders != nil {
 			err = m.takeOver(ctx)
 		}
 		if err == nil {
-			break
+			return true
 		}
 		m.log.Debug("lease for certificates taken, but the register is not there yet", "error", err)
 		select {
 		case <-ctx.Done():
-			return
+			return false
 		case <-time.After(time.Second):
 		}
 	}
-	m.orders.lead(ctx)
 }
 
 // takeOver tells all nodes who orders.

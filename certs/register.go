@@ -17,6 +17,8 @@ const (
 	challengePrefix = Prefix + "challenge."
 	accountPrefix   = Prefix + "account."
 	leadKey         = Prefix + "lead"
+	ticketsKey      = Prefix + "tickets"
+	rootKey         = Prefix + "root"
 )
 
 // ErrChanged means that a key of the register was not at the expected revision, or that
