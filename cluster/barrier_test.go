@@ -1,9 +1,13 @@
 package cluster
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // What a hub has acknowledged any hub can read at once, from what it knows itself.
@@ -65,5 +69,86 @@ func TestARefusalOfWhatWasMade(t *testing.T) {
 		if _, err := n.Commit(t.Context(), put("k", "v", 0), put("other", "v", 0)); !errors.Is(err, ErrConflict) {
 			t.Errorf("Commit of which a part was made = %v, want ErrConflict", err)
 		}
+	}
+}
+
+// Calls that come together share a write; none shares one that began before it.
+func TestCallsShareWhatBeginsAfterThem(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var r rounds
+		var mu sync.Mutex // guards begun
+		var begun []time.Time
+		do := func() (uint64, error) {
+			mu.Lock()
+			begun = append(begun, time.Now())
+			n := uint64(len(begun))
+			mu.Unlock()
+			time.Sleep(time.Second)
+			return n, nil
+		}
+		var calls sync.WaitGroup
+		call := func(want uint64) {
+			at := time.Now()
+			got, err := r.share(t.Context(), do)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil || got != want || begun[got-1].Before(at) {
+				t.Errorf("call = %d, %v, want %d, begun after the call", got, err, want)
+			}
+		}
+		calls.Go(func() { call(1) })
+		synctest.Wait()
+		time.Sleep(time.Second / 2)
+		for range 100 {
+			calls.Go(func() { call(2) })
+		}
+		calls.Wait()
+		call(3)
+		if len(begun) != 3 {
+			t.Errorf("it was done %d times for 1, 100 and 1 calls, want 3", len(begun))
+		}
+	})
+}
+
+// One who does not wait any longer takes nothing away from the others.
+func TestWhoLeavesARoundLeavesItToTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var r rounds
+		failure := errors.New("no")
+		do := func() (uint64, error) { time.Sleep(time.Second); return 7, failure }
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		var calls sync.WaitGroup
+		calls.Go(func() {
+			if _, err := r.share(ctx, do); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("impatient call = %v, want its deadline", err)
+			}
+		})
+		calls.Go(func() {
+			if n, err := r.share(t.Context(), do); n != 7 || !errors.Is(err, failure) {
+				t.Errorf("patient call = %d, %v, want 7 and why it failed", n, err)
+			}
+		})
+		calls.Wait()
+		time.Sleep(time.Minute) // what was begun for the impatient one ends
+	})
+}
+
+// Many who ask at once write a few heartbeats, and each knows what was acknowledged before.
+func TestBarriersAreFewWrites(t *testing.T) {
+	const askers = 100
+	l := newLab(t, 3, 0)
+	rev := l.hubs[0].must(put("k", "v", 0))
+	var asked sync.WaitGroup
+	for range askers {
+		asked.Go(func() {
+			if got, err := l.hubs[1].Barrier(t.Context()); err != nil || got < rev {
+				t.Errorf("Barrier = %d, %v, want %d or more", got, err, rev)
+			}
+		})
+	}
+	asked.Wait()
+	if last := l.hubs[1].Applied(); last > rev+askers/2 {
+		t.Errorf("%d calls have made %d writes", askers, last-rev)
 	}
 }

@@ -70,6 +70,7 @@ type Cluster struct {
 	bus    bus
 	pulse  pulse
 	lender lender
+	marks  rounds // writes of [Cluster.Barrier]
 
 	started atomic.Bool
 	opened  chan struct{} // closed when the first try to open the register has an outcome
