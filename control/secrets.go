@@ -35,6 +35,10 @@ const (
 	keptSecretBytes = 1 << 20
 )
 
+// errNoSecretKey: what one node would seal, the others could not open.
+var errNoSecretKey = errors.New("these nodes have no key for secrets in common: make one with `orla cluster secret > FILE`, " +
+	"and start every node that uses this NATS with --cluster NAME and --cluster-secret-file FILE")
+
 // secretKey is the register's key of a secret; names are upper-case, keys are not.
 func secretKey(app, name string) string { return secretPrefix + app + "." + strings.ToLower(name) }
 
@@ -156,7 +160,7 @@ func (s *Service) Grants(ctx context.Context, app string, f *orlav1.Function) (r
 func (s *Service) openSecret(ctx context.Context, app string, ref *orlav1.SecretRef) ([]byte, error) {
 	name, again := ref.GetName(), fmt.Sprintf("run `orla secrets set %s %s`, then deploy again", app, ref.GetName())
 	if s.cfg.SecretKey == nil {
-		return nil, errors.New("this node has no key to open secrets with")
+		return nil, errNoSecretKey
 	}
 	v := s.vault.version(ctx, app, name, ref.GetVersion())
 	if v == nil {
@@ -227,7 +231,7 @@ func (s *Service) SetSecret(ctx context.Context, req *connect.Request[orlav1.Set
 		return nil, connect.NewError(connect.CodeInvalidArgument, err)
 	}
 	if s.cfg.SecretKey == nil {
-		return nil, connect.NewError(connect.CodeFailedPrecondition, errors.New("this node has no key to seal secrets with"))
+		return nil, connect.NewError(connect.CodeFailedPrecondition, errNoSecretKey)
 	}
 	version, err := s.addVersion(ctx, app, name, req.Msg.GetValue())
 	if err != nil {

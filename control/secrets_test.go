@@ -349,3 +349,11 @@ func TestSecretsComeAlongIntoACluster(t *testing.T) {
 		}
 	}
 }
+
+// Where nodes have no key in common, none seals what the others could not open.
+func TestSecretsNeedAKeyInCommon(t *testing.T) {
+	p := newPlane(t)
+	p.s.cfg.SecretKey = nil
+	_, err := p.admin().SetSecret(t.Context(), connect.NewRequest(&orlav1.SetSecretRequest{App: "shop", Name: "KEY", Value: []byte("v")}))
+	refused(t, "set", err, connect.CodeFailedPrecondition, "orla cluster secret", "--cluster-secret-file")
+}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/orla-edge/orla/cluster"
 	"github.com/orla-edge/orla/control"
 	"github.com/orla-edge/orla/identity"
 	"github.com/orla-edge/orla/seal"
@@ -71,12 +72,15 @@ func adminToken(dir string) (string, error) {
 // makes. It is not kept with the register: whoever has a copy of that cannot read them.
 //
 // A node of a cluster that was alone before still has that one too; else old is nil.
-func secretsKey(dir string, cluster identity.Secret) (key, old *seal.Key, err error) {
-	if cluster.IsZero() {
+func secretsKey(dir string, t cluster.Topology) (key, old *seal.Key, err error) {
+	if t.Secret.IsZero() && t.NATS != nil {
+		return nil, nil, nil // other nodes may use the register too, and have nothing to open it with
+	}
+	if t.Secret.IsZero() {
 		key, err = ownSecretsKey(dir, true)
 		return key, nil, err
 	}
-	if key, err = seal.New(cluster.Seed(identity.Edge, "secrets")); err != nil { // every node opens them
+	if key, err = seal.New(t.Secret.Seed(identity.Edge, "secrets")); err != nil { // every node opens them
 		return nil, nil, err
 	}
 	old, err = ownSecretsKey(dir, false)

@@ -217,7 +217,7 @@ func (n *Node) openControl(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	key, old, err := secretsKey(n.cfg.Data, n.member.topology.Secret)
+	key, old, err := secretsKey(n.cfg.Data, n.member.topology)
 	if err != nil {
 		return err
 	}

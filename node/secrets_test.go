@@ -14,6 +14,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/orla-edge/orla/client"
+	"github.com/orla-edge/orla/cluster"
 	"github.com/orla-edge/orla/identity"
 	"github.com/orla-edge/orla/internal/guests"
 	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
@@ -138,7 +139,7 @@ func TestSecretsAndKeysOfANode(t *testing.T) {
 
 func TestSecretsKey(t *testing.T) {
 	dir := t.TempDir()
-	first, _, err := secretsKey(dir, identity.Secret{})
+	first, _, err := secretsKey(dir, cluster.Topology{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +147,7 @@ func TestSecretsKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, _, err := secretsKey(dir, identity.Secret{})
+	again, _, err := secretsKey(dir, cluster.Topology{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +155,7 @@ func TestSecretsKey(t *testing.T) {
 		t.Errorf("the next start has another key: %v", err)
 	}
 	secret := identity.New()
-	hub, old, err := secretsKey(dir, secret)
+	hub, old, err := secretsKey(dir, cluster.Topology{Secret: secret})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +165,7 @@ func TestSecretsKey(t *testing.T) {
 	if value, err := old.Open(sealed, "place"); string(value) != "value" || err != nil {
 		t.Errorf("a node that was alone cannot open what it has sealed: %v", err)
 	}
-	edge, _, err := secretsKey(t.TempDir(), secret.Edge())
+	edge, _, err := secretsKey(t.TempDir(), cluster.Topology{Secret: secret.Edge()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,10 +175,20 @@ func TestSecretsKey(t *testing.T) {
 	if value, err := edge.Open(sealed, "place"); string(value) != "value" || err != nil {
 		t.Errorf("an edge cannot open what a hub has sealed: %v", err)
 	}
+	elses := cluster.Topology{NATS: &cluster.NATS{URL: "nats://127.0.0.1:4222"}}
+	if key, _, err := secretsKey(t.TempDir(), elses); key != nil || err != nil {
+		t.Errorf("nodes with somebody else's NATS and no secret have a key each: %v", err)
+	}
+	elses.Secret = secret
+	if key, _, err := secretsKey(t.TempDir(), elses); err != nil {
+		t.Error(err)
+	} else if value, err := key.Open(sealed, "place"); string(value) != "value" || err != nil {
+		t.Errorf("a node with somebody else's NATS cannot open what another has sealed: %v", err)
+	}
 	if err := os.WriteFile(filepath.Join(dir, secretsKeyFile), []byte("1234\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := secretsKey(dir, identity.Secret{}); err == nil || !strings.Contains(err.Error(), "put a copy of it back") {
+	if _, _, err := secretsKey(dir, cluster.Topology{}); err == nil || !strings.Contains(err.Error(), "put a copy of it back") {
 		t.Errorf("a damaged file: %v", err)
 	}
 }
