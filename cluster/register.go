@@ -197,6 +197,37 @@ func (r *register) acknowledged(b []byte) (uint64, error) {
 	return 0, fmt.Errorf("%w: %w", ErrUnavailable, ack.Error)
 }
 
+// askEvery is how often a question is asked again that nobody has answered.
+const askEvery = 500 * time.Millisecond
+
+// ask asks a question that changes nothing, and again while there is no answer: it is lost
+// if the leader has died, and the next one does not know of it.
+func (r *register) ask(ctx context.Context, subject string, data []byte) (*nats.Msg, error) {
+	first, cancel := context.WithTimeout(ctx, askEvery)
+	defer cancel()
+	reply, err := r.nc.RequestWithContext(first, subject, data)
+	if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+		return reply, err
+	}
+	inbox := r.nc.NewInbox() // one for all further questions: the first answer to any of them will do
+	sub, err := r.nc.SubscribeSync(inbox)
+	if err != nil {
+		return nil, err
+	}
+	defer sub.Unsubscribe() //nolint:errcheck // at worst the connection is gone, and it with it
+	for {
+		if err := r.nc.PublishRequest(subject, inbox, data); err != nil {
+			return nil, err
+		}
+		again, cancel := context.WithTimeout(ctx, askEvery)
+		reply, err := sub.NextMsgWithContext(again)
+		cancel()
+		if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+			return reply, err
+		}
+	}
+}
+
 // last returns the last message of a key from the stream's leader, so that a read
 // after a write sees it. It returns [ErrNotFound] if there never was one.
 func (r *register) last(ctx context.Context, key string) (Entry, error) {
@@ -204,7 +235,7 @@ func (r *register) last(ctx context.Context, key string) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
-	reply, err := r.nc.RequestWithContext(ctx, r.api+"STREAM.MSG.GET."+streamName, ask)
+	reply, err := r.ask(ctx, r.api+"STREAM.MSG.GET."+streamName, ask)
 	if err != nil {
 		return Entry{}, fmt.Errorf("%w: get %q: %w", ErrUnavailable, key, reason(ctx, err))
 	}
