@@ -10,9 +10,9 @@ import (
 )
 
 // Collect removes the blobs that keep does not claim and whose time, set by their
-// upload and renewed by [Dir.Has], is before the given one. It returns how many
-// it removed and their size in bytes. Choose a time at least as far back as the
-// longest deploy takes: what was uploaded for it is not yet claimed. A blob that
+// upload and renewed by [Dir.Use], is before the given one. It returns how many
+// it removed and their size in bytes. Choose a time further back than an hour and the
+// longest deploy: what was uploaded for it, or found, is not yet claimed. A blob that
 // cannot be removed does not keep Collect from the others.
 func (d *Dir) Collect(keep func(Digest) bool, before time.Time) (n int, freed int64, err error) {
 	var errs []error

@@ -21,7 +21,7 @@ func Sum(b []byte) Digest { return sha256.Sum256(b) }
 func ParseDigest(s string) (Digest, error) {
 	var d Digest
 	digits, ok := strings.CutPrefix(s, digestPrefix)
-	if !ok || len(digits) != hex.EncodedLen(len(d)) || strings.ToLower(digits) != digits {
+	if !ok || len(digits) != hex.EncodedLen(len(d)) || strings.ContainsAny(digits, "ABCDEF") {
 		return Digest{}, fmt.Errorf("modules: %q is not a digest: want sha256: and 64 lower-case hexadecimal digits", s)
 	}
 	if _, err := hex.Decode(d[:], []byte(digits)); err != nil {

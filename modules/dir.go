@@ -32,14 +32,16 @@ const (
 	corruptName = "corrupt"
 )
 
-// touchAfter is the age from which [Dir.Has] renews a blob's time.
-const touchAfter = time.Minute
+// touchAfter is the age from which [Dir.Use] renews a blob's time. A deploy asks for all
+// blobs of its release: those that the last one asked for are not written to again.
+const touchAfter = time.Hour
 
 // Dir is a store in a local directory. All methods may be called concurrently,
 // also by several processes on one directory, except that [Dir.Collect] and
 // [Dir.Has] only know of each other within a process.
 type Dir struct {
 	root    string
+	base    string // of the blobs' paths
 	session *session
 
 	// mu orders the moves of files: a commit or a look-up (shared) against a
@@ -63,7 +65,7 @@ func OpenDir(path string) (*Dir, error) {
 			return nil, fmt.Errorf("open blob store: %w", err)
 		}
 	}
-	d := &Dir{root: root}
+	d := &Dir{root: root, base: filepath.Join(root, blobsName) + string(filepath.Separator)}
 	if err := d.recoverSessions(); err != nil {
 		return nil, fmt.Errorf("open blob store %q: %w", path, err)
 	}
@@ -84,26 +86,35 @@ func (d *Dir) Close() error {
 
 func (d *Dir) path(digest Digest) string {
 	hex := digest.Hex()
-	return filepath.Join(d.root, blobsName, hex[:2], hex[2:])
+	return d.base + hex[:2] + string(filepath.Separator) + hex[2:]
 }
 
-// Has reports whether the store has the blob, and renews its time, so that a
-// [Dir.Collect] of older blobs leaves it alone while the caller builds on the
-// answer. An unreadable store reports false.
-func (d *Dir) Has(digest Digest) bool {
+// Use returns the blob's size in bytes, and renews its time if that is more than an hour
+// ago, so that a [Dir.Collect] of older blobs leaves it alone while the caller builds on
+// the answer. It returns [ErrNotFound] if there is no such blob.
+func (d *Dir) Use(digest Digest) (size int64, err error) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	path := d.path(digest)
 	info, err := os.Stat(path)
 	if err != nil {
-		return false
+		return 0, blobError("stat", digest, err)
 	}
 	now := time.Now()
 	if now.Sub(info.ModTime()) < touchAfter {
-		return true
+		return info.Size(), nil
 	}
-	err = os.Chtimes(path, now, now)
-	return !errors.Is(err, fs.ErrNotExist) // on a read-only disk nothing is collected either
+	if err := os.Chtimes(path, now, now); errors.Is(err, fs.ErrNotExist) {
+		return 0, blobError("use", digest, err)
+	}
+	return info.Size(), nil // on a read-only disk nothing is collected either
+}
+
+// Has reports whether the store has the blob, and renews its time as [Dir.Use] does. An
+// unreadable store reports false.
+func (d *Dir) Has(digest Digest) bool {
+	_, err := d.Use(digest)
+	return err == nil
 }
 
 // Size returns the blob's size in bytes, or [ErrNotFound].

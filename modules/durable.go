@@ -63,18 +63,18 @@ func (d *Dir) endWrite(path string) {
 // everything that the disk has to write.
 func (d *Dir) PutDurable(b []byte) (Digest, error) {
 	digest := Sum(b)
-	if size, err := d.Size(digest); err == nil && size == int64(len(b)) && d.Has(digest) {
+	if size, err := d.Use(digest); err == nil && size == int64(len(b)) {
 		return digest, errors.Join(d.syncWay(digest), d.Sync()) // it may have been put otherwise
 	}
 	if d.session.closed() {
 		return Digest{}, fmt.Errorf("store blob: %w", ErrClosed)
 	}
-	f, err := os.CreateTemp(d.session.path, "blob-")
+	f, err := d.session.create()
 	if err != nil {
 		return Digest{}, fmt.Errorf("store blob: %w", err)
 	}
 	if _, err = f.Write(b); err == nil {
-		err = errors.Join(f.Chmod(0o400), f.Sync())
+		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err == nil {
 		err = d.publish(f.Name(), digest)

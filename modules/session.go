@@ -6,15 +6,18 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // session is the folder in tmp/ that one open Dir uploads into, with a lock file
 // beside it that is locked as long as the process lives.
 type session struct {
-	path string
+	path    string
+	created atomic.Uint64 // files
 
 	mu   sync.Mutex // guards lock
 	lock *os.File   // nil: closed
@@ -44,6 +47,12 @@ func newSession(tmp string) (*session, error) {
 		}
 		return &session{path: path, lock: f}, nil
 	}
+}
+
+// create creates an empty file, which nobody else will write to.
+func (s *session) create() (*os.File, error) {
+	name := "blob-" + strconv.FormatUint(s.created.Add(1), 10)
+	return os.OpenFile(filepath.Join(s.path, name), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o400)
 }
 
 func stillThere(f *os.File) bool {

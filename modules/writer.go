@@ -32,7 +32,7 @@ func (d *Dir) Create() (*Writer, error) {
 	if err := d.beginWrite(); err != nil {
 		return nil, fmt.Errorf("create blob: %w", err)
 	}
-	f, err := os.CreateTemp(d.session.path, "blob-")
+	f, err := d.session.create()
 	if err != nil {
 		d.endWrite("")
 		return nil, fmt.Errorf("create blob: %w", err)
@@ -72,7 +72,7 @@ func (w *Writer) Commit(want Digest) (int64, error) {
 		w.discard(fmt.Errorf("commit blob: %w: announced %s, received %d bytes of %s", ErrDigest, want, w.size, got))
 		return 0, w.err
 	}
-	err := errors.Join(w.file.Chmod(0o400), w.file.Close())
+	err := w.file.Close()
 	if err == nil {
 		err = w.dir.publish(w.file.Name(), got)
 	}
@@ -118,7 +118,7 @@ func (d *Dir) publish(tmp string, digest Digest) error {
 // written again.
 func (d *Dir) Put(b []byte) (Digest, error) {
 	digest := Sum(b)
-	if size, err := d.Size(digest); err == nil && size == int64(len(b)) && d.Has(digest) {
+	if size, err := d.Use(digest); err == nil && size == int64(len(b)) {
 		return digest, nil
 	}
 	w, err := d.Create()

@@ -204,14 +204,11 @@ func (f *Fetcher) missing(wants []want) ([]want, error) {
 // has reports whether the store has the blob in its size. One of another size is
 // corrupt, and then set aside, or was announced wrongly.
 func (f *Fetcher) has(w want) (bool, error) {
-	if !f.blobs.Has(w.digest) {
-		return false, nil
+	size, err := f.blobs.Use(w.digest)
+	if err != nil {
+		return false, nil //nolint:nilerr // a store that cannot be read says so when it is written to
 	}
-	if w.size == unknown {
-		return true, nil
-	}
-	size, err := f.blobs.Size(w.digest)
-	if err == nil && size == w.size {
+	if w.size == unknown || w.size == size {
 		return true, nil
 	}
 	err = f.blobs.Verify(w.digest)
