@@ -28,12 +28,18 @@ func (s *samples) time(do func()) {
 
 // quantile is the nearest rank.
 func (s *samples) quantile(q float64) time.Duration {
+	if len(s.took) == 0 {
+		return 0
+	}
 	slices.Sort(s.took)
 	return s.took[min(int(q*float64(len(s.took))), len(s.took)-1)]
 }
 
 // String is p50, p99 and the slowest.
 func (s *samples) String() string {
+	if len(s.took) == 0 {
+		return "–"
+	}
 	return fmt.Sprintf("%s, %s, %s", short(s.quantile(0.5)), short(s.quantile(0.99)), short(s.quantile(1)))
 }
 
