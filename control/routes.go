@@ -57,8 +57,20 @@ func (s *Service) ExplainRoute(_ context.Context, req *connect.Request[orlav1.Ex
 	}
 	e := s.cfg.Dispatcher.Explain(u.Host, &router.Request{
 		Method: cmp.Or(req.Msg.GetMethod(), http.MethodGet), Path: path, RawQuery: u.RawQuery, Header: header,
+		ClientCert: clientCert(req.Msg.GetClientCert()),
 	})
 	return connect.NewResponse(explanation(&e, path)), nil
+}
+
+// clientCert returns the certificate that an explained request has.
+func clientCert(name string) *router.ClientCert {
+	switch name {
+	case "":
+		return nil
+	case router.AnyClientCert:
+		return &router.ClientCert{}
+	}
+	return &router.ClientCert{Names: []string{name}}
 }
 
 func explanation(e *dispatch.Explanation, path string) *orlav1.ExplainRouteResponse {

@@ -38,6 +38,8 @@ type Release struct {
 
 	hosts    map[string]*host            // by host pattern
 	programs map[string]*runtime.Program // by function
+	https    policy
+	asks     bool // routes depend on the client's certificate
 	free     func()
 
 	// Each request writes to both: they are neighbours so that it needs one
@@ -52,6 +54,14 @@ type host struct {
 	release *Release
 	tree    *router.Tree
 	routes  []*route // by the tree's index
+}
+
+// owner returns the name of the releases that answer for h.
+func (h *host) owner() string {
+	if h.split != nil {
+		return h.split.hosts[0].release.Name
+	}
+	return h.release.Name
 }
 
 // Spec names the release to build.
@@ -83,6 +93,10 @@ func (d *Dispatcher) Build(ctx context.Context, s Spec) (_ *Release, err error) 
 		return nil, err
 	}
 	r := &Release{Name: s.Manifest.GetName(), Number: s.Number, Digest: s.Digest, Manifest: s.Manifest, programs: b.programs}
+	if r.https, err = newPolicy(s.Manifest.GetTls()); err != nil {
+		return nil, err
+	}
+	r.asks = asks(s.Manifest)
 	if err := b.hosts(r); err != nil {
 		return nil, err
 	}

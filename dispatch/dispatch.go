@@ -6,6 +6,7 @@
 package dispatch
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"maps"
@@ -43,6 +44,14 @@ type Config struct {
 	// Upstreams holds the connections to app servers. Nil means that each
 	// proxy route keeps its own.
 	Upstreams *proxy.Pool
+	// HTTPSPort is the port of the HTTPS listener, to which requests over plain HTTP
+	// are redirected where RedirectHTTPS or their release says so. Zero means that
+	// there is none, and that nothing is redirected.
+	HTTPSPort int
+	// RedirectHTTPS decides it for the hosts of releases that say nothing about it;
+	// host is canonical, and neither local nor an address. It must be fast. Nil means
+	// never.
+	RedirectHTTPS func(host string) bool
 	// Debug reports whether token may see the headers that Orla-Debug asks for.
 	// Nil means that no token may.
 	Debug func(token string) bool
@@ -115,29 +124,48 @@ func (d *Dispatcher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	h, lot := d.enter(r)
+	name := router.CleanHost(r.Host)
+	h, lot := d.enter(name, r.Header)
 	if h == nil {
 		unknownHost(w)
 		return
 	}
-	v := visit{release: h.release, r: r, info: telemetry.RequestFrom(r.Context())}
+	info := telemetry.RequestFrom(r.Context())
+	info.App, info.Release = h.release.Name, h.release.Number
+	v := visit{release: h.release, r: r, info: info}
 	defer v.end()
 	if debug {
 		w.Header().Set(headerRelease, strconv.FormatUint(h.release.Number, 10))
 	}
-	if lot.drawn {
-		rw := &headerWriter{ResponseWriter: w, changes: lot.response(r.TLS != nil)}
-		defer rw.finish()
-		w = rw
+	if !d.before(w, r, name, h.release) {
+		if c := h.release.changes(lot, name, r.TLS != nil); c != nil {
+			rw := &headerWriter{ResponseWriter: w, changes: c}
+			defer rw.finish()
+			w = rw
+		}
+		h.serve(w, r, 0)
 	}
-	h.serve(w, r, 0)
 	v.whole = true
 }
 
-// enter finds the host of r, by lot where several releases share it, and counts
-// the request into its release. It returns nil for a host that nobody serves.
-func (d *Dispatcher) enter(r *http.Request) (*host, lot) {
-	name := router.CleanHost(r.Host)
+// changes returns what every answer of the release to a client gets; nil if nothing.
+// It comes after what routes, upstreams and functions have set.
+func (r *Release) changes(l lot, name string, secure bool) *changes {
+	var c *changes
+	if l.drawn {
+		c = l.response(secure)
+	}
+	if secure && r.https.hsts != "" && public(name) {
+		c = cmp.Or(c, new(changes))
+		c.set = append(c.set, field{fieldHSTS, r.https.hsts})
+	}
+	return c
+}
+
+// enter finds the host of a canonical name, by lot where several releases share it,
+// and counts the request into its release. It returns nil for a host that nobody
+// serves.
+func (d *Dispatcher) enter(name string, header http.Header) (*host, lot) {
 	var l lot
 	for {
 		h, _, ok := d.table.Load().hosts.Lookup(name)
@@ -146,7 +174,7 @@ func (d *Dispatcher) enter(r *http.Request) (*host, lot) {
 		}
 		if h.split != nil {
 			if !l.drawn {
-				l = draw(r.Header)
+				l = draw(header)
 			}
 			h = h.split.choose(l.number)
 		}

@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"cmp"
+	"crypto/x509"
 	"fmt"
 	"maps"
 	"slices"
@@ -74,12 +75,13 @@ func (g Group) check() error {
 	return nil
 }
 
-// host returns what the group serves under a host pattern.
-func (g Group) host(pattern string) *host {
+// host returns what the group serves under a host pattern. clients are all the CAs
+// of its releases.
+func (g Group) host(pattern string, clients *x509.CertPool) *host {
 	if len(g) == 1 {
 		return g[0].Release.hosts[pattern]
 	}
-	s := &split{main: g.main()}
+	s := &split{main: g.main(), clients: clients}
 	until := uint32(0)
 	for _, share := range g {
 		until += share.Weight

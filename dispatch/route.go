@@ -1,11 +1,13 @@
 package dispatch
 
 import (
+	"crypto/x509"
 	"fmt"
 	"html"
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
 	"github.com/orla-edge/orla/router"
@@ -39,8 +41,13 @@ func plain(h http.Handler) handler {
 // has been counted into the release.
 func (h *host) serve(w http.ResponseWriter, r *http.Request, rewrites int) {
 	info := telemetry.RequestFrom(r.Context())
-	info.App, info.Release = h.release.Name, h.release.Number
-	m := h.tree.Match(&router.Request{Method: r.Method, Path: r.URL.EscapedPath(), RawQuery: r.URL.RawQuery, Header: r.Header})
+	request := router.Request{Method: r.Method, Path: r.URL.EscapedPath(), RawQuery: r.URL.RawQuery, Header: r.Header}
+	var cert *x509.Certificate
+	if h.release.asks {
+		cert = h.release.https.trust.verified(r.TLS, time.Now())
+		request.ClientCert = facts(cert)
+	}
+	m := h.tree.Match(&request)
 	if m.Index < 0 {
 		noRoute(w, m.Allow())
 		return
@@ -51,6 +58,9 @@ func (h *host) serve(w http.ResponseWriter, r *http.Request, rewrites int) {
 		rw := &headerWriter{ResponseWriter: w, changes: rt.response}
 		defer rw.finish()
 		w = rw
+	}
+	if h.release.asks {
+		pass(r.Header, rt, cert)
 	}
 	if rt.request != nil {
 		rt.request.apply(r.Header)
@@ -122,19 +132,23 @@ func redirect(spec *orlav1.Redirect, p router.Pattern) (handler, error) {
 	status := int(spec.GetStatus())
 	return func(w http.ResponseWriter, r *http.Request, m router.Match) {
 		telemetry.RequestFrom(r.Context()).Target = "redirect"
-		location := withQuery(to.Expand(&m), r.URL.RawQuery)
-		head := w.Header()
-		head.Set("Location", location)
-		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			w.WriteHeader(status)
-			return
-		}
-		head.Set("Content-Type", "text/html; charset=utf-8")
-		w.WriteHeader(status)
-		if r.Method == http.MethodGet {
-			_, _ = fmt.Fprintf(w, "<a href=\"%s\">%s</a>.\n", html.EscapeString(location), http.StatusText(status))
-		}
+		sendTo(w, r, withQuery(to.Expand(&m), r.URL.RawQuery), status)
 	}, nil
+}
+
+// sendTo answers with a Location, and a link to it for those who read the body.
+func sendTo(w http.ResponseWriter, r *http.Request, location string, status int) {
+	head := w.Header()
+	head.Set("Location", location)
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.WriteHeader(status)
+		return
+	}
+	head.Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(status)
+	if r.Method == http.MethodGet {
+		_, _ = fmt.Fprintf(w, "<a href=\"%s\">%s</a>.\n", html.EscapeString(location), http.StatusText(status))
+	}
 }
 
 // withQuery adds query to location unless it has one; a fragment stays last.

@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"crypto/x509"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -27,6 +28,8 @@ type split struct {
 	hosts []*host
 	until []uint32 // where the range of each host ends; the last one is Whole
 	main  int      // index of the largest share
+
+	clients *x509.CertPool // CAs whose certificates clients may show; nil: none
 }
 
 // choose returns the host whose range holds number, which is below Whole.

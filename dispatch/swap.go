@@ -110,9 +110,10 @@ func (c *change) drop(name string) {
 
 // hang puts g under its hosts, except those that another name has.
 func (c *change) hang(g Group) {
+	clients := g.clientCAs()
 	for pattern := range g[0].Release.hosts {
 		if c.owner(pattern) == "" {
-			c.hosts = c.hosts.With(pattern, g.host(pattern))
+			c.hosts = c.hosts.With(pattern, g.host(pattern, clients))
 		}
 	}
 }
@@ -129,13 +130,10 @@ func (c *change) unhang(g Group) {
 // owner returns the name that has a host pattern; "" if none does.
 func (c *change) owner(pattern string) string {
 	h, ok := c.hosts.Get(pattern)
-	switch {
-	case !ok:
+	if !ok {
 		return ""
-	case h.split != nil:
-		return h.split.hosts[0].release.Name
 	}
-	return h.release.Name
+	return h.owner()
 }
 
 // Serving describes what answers under name, in the order of the releases'

@@ -95,6 +95,16 @@ func (l listeners) urls() []string {
 	return out
 }
 
+// httpsPort returns the port of the HTTPS listener; 0 if there is none.
+func (l listeners) httpsPort() int {
+	for _, ln := range l.https {
+		if a, ok := ln.Addr().(*net.TCPAddr); ok {
+			return a.Port
+		}
+	}
+	return 0
+}
+
 func (l listeners) adminURL() string { return "http://" + reachable(l.admin.Addr()) }
 
 // reachable turns a listener's address into one to connect to: every address of

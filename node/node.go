@@ -198,7 +198,7 @@ func (n *Node) open(ctx context.Context) (err error) {
 		return err
 	}
 	n.dispatch = dispatch.New(dispatch.Config{
-		Node: n.cfg.Name, Blobs: n.blobs, Engine: n.engine, Cache: site.NewCache(siteCacheBytes), Upstreams: n.upstreams,
+		Node: n.cfg.Name, Blobs: n.blobs, Engine: n.engine, Cache: site.NewCache(siteCacheBytes), Upstreams: n.upstreams, HTTPSPort: n.listeners.httpsPort(),
 		Debug: func(token string) bool { return n.control.ValidToken(token) }, Wait: n.register.Wait,
 		Grants: func(ctx context.Context, app string, f *orlav1.Function) (runtime.Grants, error) {
 			return n.control.Grants(ctx, app, f)

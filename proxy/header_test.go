@@ -49,6 +49,7 @@ func TestRequestHeaderHygiene(t *testing.T) {
 		{"hop-by-hop fields", "Connection: keep-alive, X-Mine\r\nKeep-Alive: 5\r\nProxy-Connection: x\r\nProxy-Authorization: x\r\nX-Mine: 1\r\nTE: gzip\r\n", map[string]string{"Connection": "", "Keep-Alive": "", "Proxy-Connection": "", "Proxy-Authorization": "", "X-Mine": "", "Te": ""}},
 		{"named beside close", "Connection: close, X-Mine\r\nX-Mine: 1\r\n", map[string]string{"Connection": "", "X-Mine": ""}},
 		{"Connection cannot remove ours", "Connection: X-Forwarded-For, Via, X-Request-Id\r\n", map[string]string{"X-Forwarded-For": "127.0.0.1", "Via": "1.1 orla", "X-Request-Id": "id-1"}},
+		{"the client's certificate is the node's word", "Connection: Client-Cert\r\nClient-Cert: :AA==:\r\nClient_Cert: :BB==:\r\nClient-Cert_Chain: :BB==:\r\n", map[string]string{"Client-Cert": ":AA==:", "Client_cert": "", "Client-Cert_chain": ""}},
 		{"TE: trailers passes", "TE: trailers, deflate;q=0.5\r\n", map[string]string{"Te": "trailers"}},
 		{"request id", "X-Request-Id: client\r\n", map[string]string{"X-Request-Id": "id-1"}},
 		{"Via grows", "Via: 1.0 fred, 1.1 p.example\r\nVia: 2.0 x\r\n", map[string]string{"Via": "1.0 fred, 1.1 p.example, 2.0 x, 1.1 orla"}},

@@ -74,6 +74,9 @@ func outgoingHeader(r *http.Request, upgrade, requestID string) http.Header {
 		}
 	}
 	dropNamed(h, r.Header["Connection"])
+	if cert, ok := r.Header["Client-Cert"]; ok { // the node's word; no Connection field takes it away
+		h["Client-Cert"] = cert
+	}
 	if upgrade != "" {
 		h["Connection"], h["Upgrade"] = []string{"Upgrade"}, []string{upgrade}
 	}
@@ -164,7 +167,8 @@ func isHopByHop(name string) bool {
 func isOurs(name string) bool {
 	if strings.Contains(name, "_") {
 		name = textproto.CanonicalMIMEHeaderKey(strings.ReplaceAll(name, "_", "-"))
-		if name == "X-Request-Id" || name == "Via" {
+		switch name {
+		case "X-Request-Id", "Via", "Client-Cert", "Client-Cert-Chain":
 			return true
 		}
 	}

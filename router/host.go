@@ -133,7 +133,7 @@ func ParseHostPattern(s string) (string, error) {
 		return "", fmt.Errorf("router: host %s is not a host name: write letters, digits and hyphens between dots, such as \"shop.example\"", quote(s))
 	case !wildcard:
 		return host, nil
-	case isAddress(host):
+	case IsAddress(host):
 		return "", fmt.Errorf("router: host %s puts a wildcard before an IP address: name the address itself", quote(s))
 	}
 	return "*." + host, nil
@@ -154,8 +154,12 @@ func hostAdvice(s string) error {
 	return nil
 }
 
-func isAddress(host string) bool {
-	if strings.HasPrefix(host, "[") {
+// IsAddress reports whether a host that [CleanHost] returned is an IP address.
+func IsAddress(host string) bool {
+	switch {
+	case host == "":
+		return false
+	case host[0] == '[':
 		return true
 	}
 	last := host[len(host)-1]

@@ -139,6 +139,10 @@ func forged(name string) bool {
 		if strings.HasPrefix(name, "X-Forwarded-") || name == "X-Real-Ip" {
 			return true
 		}
+	case 'C':
+		if name == "Client-Cert" || name == "Client-Cert-Chain" { // RFC 9440 §2.4
+			return true
+		}
 	case 'F':
 		if name == "Forwarded" {
 			return true

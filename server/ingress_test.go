@@ -120,6 +120,7 @@ func TestForgedFieldsAreRemoved(t *testing.T) {
 	srv := start(t, Config{Handler: http.HandlerFunc(echo)})
 	forged := []string{
 		"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Anything", "Forwarded", "X-Real-Ip",
+		"Client-Cert", "Client-Cert-Chain", "Client_Cert",
 		"Orla-Node", "Orla-Revision", "Orla-Anything", "X_Forwarded_For", "Content_Length", "Proxy",
 	}
 	kept := []string{"Orla-Min-Revision", "Orla-Debug", "Orla-Token", "X-Forward", "Proxy-Authorization", "X-Request-Id", "Accept"}

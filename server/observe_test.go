@@ -35,6 +35,8 @@ func routed(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusBadGateway)
 	case "/panic":
 		t.App, t.Route = "shop", "/panic"
+		w.Header().Set("Strict-Transport-Security", "max-age=1")
+		w.Header().Set("Etag", "x")
 		panic("oh no")
 	case "/late":
 		io.WriteString(w, "partial")
@@ -103,6 +105,9 @@ func TestPanics(t *testing.T) {
 		resp.Body.Close()
 		if resp.StatusCode != 500 || !strings.HasPrefix(string(body), "500 Internal Server Error") || strings.Contains(string(body), "oh no") {
 			t.Errorf("%s: %d %q, want a fixed page", proto, resp.StatusCode, body)
+		}
+		if hsts, tag := resp.Header.Get("Strict-Transport-Security"), resp.Header.Get("Etag"); hsts != "max-age=1" || tag != "" {
+			t.Errorf("%s: the page has HSTS %q and the tag %q, want what was promised of the host, nothing of the answer", proto, hsts, tag)
 		}
 		// After the head is out, only the end of the connection tells.
 		resp, err = client.Get("https://" + srv.https + "/late")

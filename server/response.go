@@ -169,7 +169,11 @@ func (x *exchange) SetReadDeadline(t time.Time) error {
 func (x *exchange) page(status int) {
 	text := strconv.Itoa(status) + " " + http.StatusText(status) + "\n\nRequest " + x.id[0] + "\n"
 	h := x.w.Header()
-	clear(h) // of what a handler that panicked had in mind
+	hsts := h["Strict-Transport-Security"] // a promise that errors keep, too
+	clear(h)                               // of what a handler that panicked had in mind
+	if hsts != nil {
+		h["Strict-Transport-Security"] = hsts
+	}
 	h["Content-Type"] = []string{"text/plain; charset=utf-8"}
 	h["X-Content-Type-Options"] = []string{"nosniff"}
 	h["Cache-Control"] = []string{"no-store"}

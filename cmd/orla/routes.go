@@ -170,16 +170,18 @@ func routesExplain(c *console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "explain URL", Short: "Tell which route a request takes, and why not the others", Args: exact("URL"),
 		Example: `  orla routes explain https://shop.example.com/api/x
-  orla routes explain https://shop.example.com/legacy/x -X POST -H 'X-Beta: 1'`,
+  orla routes explain https://shop.example.com/legacy/x -X POST -H 'X-Beta: 1'
+  orla routes explain https://shop.example.com/partners --client-cert alice.example.com`,
 	}
 	n := c.nodeFlags(cmd)
 	method := cmd.Flags().StringP("request", "X", http.MethodGet, "`method` of the request")
 	headers := cmd.Flags().StringArrayP("header", "H", nil, "header `'K: V'` of the request; may be repeated")
+	cert := cmd.Flags().String("client-cert", "", "the client shows a certificate for this `name` that the release trusts; \"*\": for another one than routes ask for")
 	completeValues(cmd, "request", []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 	var asJSON bool
 	jsonFlag(cmd, &asJSON)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		req := &orlav1.ExplainRouteRequest{Url: args[0], Method: *method}
+		req := &orlav1.ExplainRouteRequest{Url: args[0], Method: *method, ClientCert: *cert}
 		for _, h := range *headers {
 			k, v, ok := strings.Cut(h, ":")
 			if !ok || strings.TrimSpace(k) == "" {
