@@ -361,7 +361,7 @@ func (n *Node) awaitFirst(ctx context.Context) error {
 
 func (n *Node) publicServer() (*server.Server, error) {
 	cfg := server.Config{
-		HTTP: n.listeners.http, HTTPS: n.listeners.https, Handler: n.dispatch, Logger: n.log, Node: n.cfg.Name,
+		HTTP: n.listeners.http, HTTPS: n.listeners.https, Handler: n.reserved(n.dispatch), Logger: n.log, Node: n.cfg.Name,
 		Tracer: n.telemetry.TracerProvider(), Meter: n.telemetry.MeterProvider(), Propagator: n.telemetry.Propagator(),
 		DrainDelay: n.cfg.DrainDelay, DrainTimeout: cmp.Or(n.cfg.DrainTimeout, 30*time.Second), Shared: n.shared,
 	}
