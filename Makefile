@@ -124,9 +124,10 @@ bench-guest: deps ## run the benchmarks of functions, beside plain wazero, worke
 .PHONY: bench-cluster
 bench-cluster: deps ## run the benchmarks of a cluster, within 15 minutes (see docs/BENCHMARKS.md)
 	@command -v rsync >/dev/null || echo 'bench-cluster: there is no rsync to compare deploys with: apt-get install rsync' >&2
-	$(GO) test -run '^$$' -bench 'Push' -benchtime 200x -timeout 6m ./internal/benchcluster
-	$(GO) test -run '^$$' -bench 'Row|Staleness|Election|Release' -benchtime 1x -timeout 5m ./internal/benchcluster
-	$(GO) test -run '^$$' -bench 'Scale' -benchtime 1x -timeout 4m ./internal/benchcluster
+	$(GO) test -run '^$$' -bench 'Push' -benchtime 200x -timeout 3m ./internal/benchcluster
+	$(GO) test -run '^$$' -bench 'Row|Staleness|Election' -benchtime 1x -timeout 3m ./internal/benchcluster
+	$(GO) test -run '^$$' -bench 'Release' -benchtime 1x -timeout 4m ./internal/benchcluster
+	$(GO) test -run '^$$' -bench 'Scale' -benchtime 1x -timeout 5m ./internal/benchcluster
 
 .PHONY: sim
 sim: ## measure this machine, then simulate a push to 10,000 nodes (see docs/SCALE.md)

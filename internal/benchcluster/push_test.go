@@ -63,7 +63,7 @@ const (
 	// valueBytes is the size of a change.
 	valueBytes = 1 << 10
 	// budget ends the measuring of one cluster, however slow the machine is.
-	budget = 45 * time.Second
+	budget = 30 * time.Second
 )
 
 // changer commits a key at a node, again and again.

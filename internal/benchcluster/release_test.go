@@ -162,7 +162,7 @@ func BenchmarkRelease(b *testing.B) {
 				if what != "first" {
 					tree.write(b, releaseChanged)
 				}
-				must(b, exec.CommandContext(b.Context(), "sync").Run()) // what was written before is nobody's
+				must(b, exec.CommandContext(b.Context(), "sync", "-f", tree.dir).Run()) // what was written before is nobody's
 				copied, synced := "–", "–"
 				if _, err := exec.LookPath("rsync"); err == nil {
 					without, with, err := rsync(b.Context(), tree.public(), folders)

@@ -22,8 +22,8 @@ const (
 	harmLasts  = 35 * time.Second // while members are killed
 	pushPause  = 50 * time.Millisecond
 	lookEvery  = 10 * time.Millisecond // how exact staleness is
-	elections  = 3                     // wanted by BenchmarkElection
-	mostDeaths = 9
+	elections  = 2                     // wanted by BenchmarkElection
+	mostDeaths = 6
 	// justBack is how long after its start a node is one that is just back.
 	justBack = 2 * time.Second
 	// elected is how long a push takes at least if it has waited for an election.

@@ -59,7 +59,7 @@ func BenchmarkEnsureAll(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer dir.Close() //nolint:errcheck // a benchmark's
+	defer dir.Close()
 	blobs := make([]peer.Blob, 2000)
 	for i := range blobs {
 		content := noise(1 << 10)
