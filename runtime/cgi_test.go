@@ -337,7 +337,10 @@ func TestCGILargeBody(t *testing.T) {
 
 func TestGuestOutputReachesTheLog(t *testing.T) {
 	b := newBench(t, runtime.Config{})
-	url, _ := serve(t, b.load(t, cgiGuest(t), &orlav1.Function{}).Handler("/*", ""))
+	// The first request takes of what the second may print in a second, by default as many
+	// lines as one request may.
+	fn := &orlav1.Function{Limits: &orlav1.Limits{LogLinesPerSecond: 10 * host.MaxLines}}
+	url, _ := serve(t, b.load(t, cgiGuest(t), fn).Handler("/*", ""))
 	get(t, url+"/log")
 	for _, line := range []string{"first", `"second half"`, "last"} {
 		if got := b.log.lines("msg="+line+" ", "stream=stderr", "app=app", "function=fn", "request_id=r1"); len(got) != 1 {
@@ -348,7 +351,7 @@ func TestGuestOutputReachesTheLog(t *testing.T) {
 	if got := len(b.log.lines(`msg="line `)); got != host.MaxLines {
 		t.Errorf("%d lines of 5000 reach the log, want %d", got, host.MaxLines)
 	}
-	if b.log.lines("dropping the rest", "limit=log") == nil {
+	if b.log.lines("printed too much for one request; dropping the rest", "limit=log") == nil {
 		t.Error("the log does not tell that lines were dropped")
 	}
 }
