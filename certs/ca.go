@@ -42,17 +42,17 @@ const (
 
 var _ certmagic.Issuer = (*internalCA)(nil)
 
-// internalCA is a certificate authority for one node: a root whose key is used
-// only to sign intermediates, and an intermediate, in memory only, that signs
+// internalCA is a certificate authority: a root, which the nodes share, whose key is used
+// only to sign intermediates, and this node's intermediate, in memory only, that signs
 // the certificates of hosts.
 type internalCA struct {
 	dir      string
 	lifetime time.Duration // of a host's certificate
-	root     *x509.Certificate
-	rootPEM  []byte
-	key      crypto.Signer
 
-	mu           sync.Mutex // guards intermediate, and is held while it is made
+	mu           sync.Mutex // guards what follows, and is held while it is made or written
+	root         *x509.Certificate
+	rootPEM      []byte
+	key          crypto.Signer
 	intermediate *authority
 }
 
@@ -78,7 +78,7 @@ func openCA(ctx context.Context, cfg Config) (*internalCA, error) {
 		return nil, err
 	}
 	if left := time.Until(ca.root.NotAfter); left < rootWarning {
-		cfg.Logger.WarnContext(ctx, "the CA's root expires soon: make a new one by removing both files, and have clients trust it",
+		cfg.Logger.WarnContext(ctx, "the CA's root expires soon: once it has, remove both files and start the node again to make a new one, and have clients trust it",
 			"certificate", ca.path(rootFile), "key", ca.path(keyFile), "expires", ca.root.NotAfter)
 	}
 	return ca, nil

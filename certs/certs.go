@@ -36,8 +36,8 @@ type Host struct {
 type Config struct {
 	// Mode is ModeInternal or ModeACME. Empty means ModeInternal.
 	Mode string
-	// Dir is where the internal CA's root and its key are; made if it does not exist.
-	// Required.
+	// Dir is where the internal CA's root and its key are; made if it does not exist. The
+	// CA that the Register has replaces them. Required.
 	Dir string
 	// Node is this node's name. It may be empty without a Register.
 	Node string
@@ -45,8 +45,10 @@ type Config struct {
 	// node is alone, in ModeInternal only.
 	Register Register
 	Sealer   Sealer
-	// Lead lets this node work for all nodes: order certificates, in ModeACME, and make
-	// the keys of session tickets.
+	// OldSealer opens what this node has sealed before it had Sealer. Nil: nothing.
+	OldSealer Sealer
+	// Lead lets this node work for all nodes: order certificates, in ModeACME, make the
+	// keys of session tickets, and share its CA if the nodes have none.
 	Lead bool
 	// ACME says from where. It takes Lead.
 	ACME ACME
@@ -94,6 +96,9 @@ func (c Config) withDefaults() (Config, error) {
 		return c, errors.New("certs: Config.Register and Config.Sealer go together")
 	case c.Mode == ModeACME && c.Register == nil:
 		return c, errors.New("certs: ModeACME takes Config.Register")
+	}
+	if c.Sealer != nil {
+		c.Sealer = sealing{c.Sealer, c.OldSealer}
 	}
 	if c.Hosts == nil {
 		c.Hosts = func(string) bool { return false }
@@ -209,6 +214,9 @@ func (m *Manager) Run(ctx context.Context) {
 		if m.cfg.Lead {
 			parts.Go(func() { m.campaign(ctx) })
 		}
+		if s, ok := m.cfg.Sealer.(sealing); ok && m.cfg.Lead && s.old != nil {
+			parts.Go(func() { m.reseal(ctx, s) })
+		}
 	}
 	<-ctx.Done()
 }
@@ -241,6 +249,9 @@ func (m *Manager) Apply(full bool, entries []Entry) error {
 	err := m.book.apply(full, own)
 	if full || touches(own, ticketsKey) {
 		m.turnTickets(time.Now())
+	}
+	if full || touches(own, rootKey) {
+		m.adoptRoot()
 	}
 	if m.orders != nil {
 		m.orders.look()
@@ -285,10 +296,13 @@ func (m *Manager) Manage(ctx context.Context, hosts []Host) error {
 
 // Root returns the CA's root certificate in PEM. Clients that trust it trust
 // every certificate of the internal CA.
-func (m *Manager) Root() []byte { return m.local.ca.rootPEM }
+func (m *Manager) Root() []byte { return m.local.ca.pem() }
 
 // RootPath returns the file that has it.
 func (m *Manager) RootPath() string { return m.local.ca.path(rootFile) }
 
 // Fingerprint returns the root's SHA-256 fingerprint as browsers show it.
-func (m *Manager) Fingerprint() string { return fingerprint(m.local.ca.root) }
+func (m *Manager) Fingerprint() string {
+	root, _ := m.local.ca.own()
+	return fingerprint(root)
+}

@@ -9,7 +9,7 @@
 // first handshake asks for it. One node at a time orders for all, while it has a lease
 // (lead.go, orders.go); a challenge is an entry, too, so that whichever node the CA asks
 // can answer (challenge.go). Local certificates are issued by the internal CA whose root
-// lies in a folder, and live in this node's memory only: making one takes about a
+// lies in a folder, and in an entry, so that all nodes have the same (root.go), and live in this node's memory only: making one takes about a
 // millisecond, and what is not written can neither leak nor fill a disk (local.go).
 //
 // A handshake for a name that has a certificate does no I/O. One for a name that is not

@@ -108,6 +108,7 @@ func (m *Manager) work(ctx context.Context) {
 	var parts sync.WaitGroup
 	defer parts.Wait()
 	parts.Go(func() { m.leadTickets(ctx) })
+	parts.Go(func() { m.leadRoot(ctx) })
 	if m.orders != nil {
 		m.orders.lead(ctx)
 	}

@@ -25,6 +25,7 @@ type local struct {
 	flight singleflight.Group // by subject
 	budget *rate.Limiter      // of certificates on demand
 	warned rate.Sometimes     // about the budget
+	doubts chan struct{}      // holds a token when certificates may be of another CA
 
 	mu    sync.RWMutex // guards names
 	names map[string]*name
@@ -34,7 +35,7 @@ func newLocal(cfg Config, ca *internalCA) *local {
 	l := &local{
 		cfg: cfg, log: cfg.Logger, ca: ca, store: newMemory(), names: map[string]*name{},
 		budget: rate.NewLimiter(rate.Limit(cfg.OnDemandRate), 10*cfg.OnDemandRate),
-		warned: rate.Sometimes{Interval: time.Minute},
+		warned: rate.Sometimes{Interval: time.Minute}, doubts: make(chan struct{}, 1),
 	}
 	logger := newZap(cfg.Logger)
 	l.cache = certmagic.NewCache(certmagic.CacheOptions{
@@ -65,7 +66,7 @@ const renewCheck = 10 * time.Minute
 const sweepEvery = time.Hour
 
 // run throws away the certificates of hosts that are no longer served, now and
-// then, until ctx ends.
+// then, and issues those of another CA anew, until ctx ends.
 func (l *local) run(ctx context.Context) {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
@@ -75,6 +76,9 @@ func (l *local) run(ctx context.Context) {
 			return
 		case <-tick.C:
 			l.sweep(ctx)
+			l.doubt() // one may have been on its way when the CA changed
+		case <-l.doubts:
+			l.reissue(ctx)
 		}
 	}
 }
@@ -84,10 +88,15 @@ var errBudget = errors.New("certs: too many new names at a time")
 
 // certificate returns the one for a subject of subjectOf, a new one if there is none.
 func (l *local) certificate(ctx context.Context, subject string) (*tls.Certificate, error) {
-	if cert := l.lookup(subject); cert != nil {
-		return cert, nil
+	var err error
+	for range 3 { // it may be thrown away at once, when another CA is adopted
+		if cert := l.lookup(subject); cert != nil {
+			return cert, nil
+		}
+		if err = l.ensure(ctx, subject, false); err != nil {
+			break
+		}
 	}
-	err := l.ensure(ctx, subject, false)
 	switch {
 	case err == nil:
 		return l.lookup(subject), nil

@@ -88,8 +88,16 @@ func (l *local) issue(ctx context.Context, subject string, managed bool) error {
 	if !managed && !l.budget.Allow() {
 		return errBudget
 	}
-	l.forget(subject) // one that has expired while the machine slept
-	return l.magic.ManageSync(ctx, []string{subject})
+	for {
+		before, _ := l.ca.own()
+		l.forget(subject) // one that has expired while the machine slept
+		if err := l.magic.ManageSync(ctx, []string{subject}); err != nil {
+			return err
+		}
+		if after, _ := l.ca.own(); after == before {
+			return nil
+		}
+	}
 }
 
 // keep notes that subject has a certificate, and makes room if there are too

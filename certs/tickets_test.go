@@ -172,6 +172,13 @@ func TestTicketKeysTurn(t *testing.T) {
 	})
 }
 
+func hours(n ...int) (out []time.Duration) {
+	for _, h := range n {
+		out = append(out, time.Duration(h)*time.Hour)
+	}
+	return out
+}
+
 func TestPlanTickets(t *testing.T) {
 	now := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 	for _, tt := range []struct {
@@ -186,11 +193,7 @@ func TestPlanTickets(t *testing.T) {
 		{"soon", []time.Duration{-11*time.Hour - time.Minute}, []time.Duration{-11*time.Hour - time.Minute}, 59 * time.Minute, true},
 		{"soon, and there", []time.Duration{-11*time.Hour - time.Minute, 59 * time.Minute}, []time.Duration{-11*time.Hour - time.Minute, 59 * time.Minute}, 0, false},
 		{"late", []time.Duration{-48 * time.Hour}, []time.Duration{-48 * time.Hour}, ticketAhead, true},
-		{
-			"too many",
-			[]time.Duration{-55 * time.Hour, -43 * time.Hour, -31 * time.Hour, -19 * time.Hour, -7 * time.Hour},
-			[]time.Duration{-43 * time.Hour, -31 * time.Hour, -19 * time.Hour, -7 * time.Hour}, 0, false,
-		},
+		{"too many", hours(-55, -43, -31, -19, -7), hours(-43, -31, -19, -7), 0, false},
 		{"by a clock that was weeks ahead", []time.Duration{-13 * time.Hour, 300 * time.Hour}, []time.Duration{-13 * time.Hour}, ticketAhead, true},
 		{"only by such a clock", []time.Duration{300 * time.Hour}, nil, 0, true},
 	} {

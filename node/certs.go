@@ -32,10 +32,13 @@ type Directory struct {
 	EABKeyID, EABKeyFile string
 }
 
-func (n *Node) certsConfig(key certs.Sealer, kv *cluster.KV) (certs.Config, error) {
+func (n *Node) certsConfig(key, old *seal.Key, kv *cluster.KV) (certs.Config, error) {
 	cfg := certs.Config{
 		Dir: filepath.Join(n.cfg.Data, "certs"), Node: n.cfg.Name, Hosts: n.dispatch.Serves, Logger: n.log,
 		Register: sharedCerts{n.register, kv}, Sealer: key, Lead: n.member.topology.Role() == identity.Hub,
+	}
+	if old != nil {
+		cfg.OldSealer = old
 	}
 	if n.cfg.TLS != TLSACME {
 		return cfg, nil
@@ -98,24 +101,6 @@ func (n *Node) applyCerts(u cluster.Update) error {
 		}
 	}
 	return n.certs.Apply(u.Full, entries)
-}
-
-// sealer opens what this node has sealed before it was in a cluster, too.
-type sealer struct {
-	key *seal.Key
-	old *seal.Key // nil: none
-}
-
-// Seal implements [certs.Sealer].
-func (s sealer) Seal(value []byte, place string) ([]byte, error) { return s.key.Seal(value, place) }
-
-// Open implements [certs.Sealer].
-func (s sealer) Open(sealed []byte, place string) ([]byte, error) {
-	value, err := s.key.Open(sealed, place)
-	if errors.Is(err, seal.ErrKey) && s.old != nil {
-		return s.old.Open(sealed, place)
-	}
-	return value, err
 }
 
 // sharedCerts is the register as certs needs it; leases are keys of the key-value store,

@@ -223,7 +223,7 @@ func (n *Node) openControl(ctx context.Context) error {
 	}
 	kv := cluster.NewKV(n.register, cluster.KVConfig{})
 	if n.cfg.TLS != TLSOff {
-		cfg, err := n.certsConfig(sealer{key, old}, kv)
+		cfg, err := n.certsConfig(key, old, kv)
 		if err != nil {
 			return err
 		}
