@@ -120,6 +120,8 @@ const (
 	// was issued and not stored is lost.
 	commitPatience = time.Minute
 	commitAgain    = 500 * time.Millisecond
+
+	leaseGrace = 2 * time.Second
 )
 
 // Commit implements [certs.Register].
@@ -164,8 +166,13 @@ func (s sharedCerts) Sync(ctx context.Context) error {
 	return err
 }
 
-// TakeLease implements [certs.Register].
+// TakeLease implements [certs.Register]. The first one makes the store: a node that stops
+// then waits for that, leaseGrace at most.
 func (s sharedCerts) TakeLease(ctx context.Context, name, owner string, life time.Duration) (uint64, error) {
+	ended := ctx
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ended, func() { time.AfterFunc(leaseGrace, cancel) })()
 	revision, err := s.RenewLease(ctx, name, owner, life, 0)
 	if !errors.Is(err, certs.ErrChanged) {
 		return revision, err
