@@ -99,10 +99,13 @@ func pass(h http.Header, rt *route, c *x509.Certificate) {
 
 // ClientCAs returns the CAs whose certificates the clients of a host may show in the
 // handshake; nil if they are not to be asked. host is canonical, as
-// [router.CleanHost] returns it. The handshake has to let clients without a
+// [router.CleanHost] returns it, or an IPv6 address without its brackets. The handshake has to let clients without a
 // certificate in, for routes decide what they may do
 // ([tls.VerifyClientCertIfGiven]). It reads memory only, and takes no lock.
 func (d *Dispatcher) ClientCAs(host string) *x509.CertPool {
+	if strings.IndexByte(host, ':') >= 0 && host[0] != '[' {
+		host = "[" + host + "]"
+	}
 	h, _, ok := d.table.Load().hosts.Lookup(host)
 	switch {
 	case !ok:

@@ -11,6 +11,7 @@ import (
 	"encoding/base64"
 	"encoding/pem"
 	"io"
+	"log"
 	"math/big"
 	"net"
 	"net/http"
@@ -109,7 +110,7 @@ func newEdge(t *testing.T, d *Dispatcher, hosts ...string) *edge {
 	}
 	srv.TLS = base
 	srv.EnableHTTP2 = true
-	srv.Config.ErrorLog = nil
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
 	srv.StartTLS()
 	t.Cleanup(srv.Close)
 	e := &edge{addr: srv.Listener.Addr().String(), root: x509.NewCertPool()}
@@ -379,6 +380,7 @@ func TestClientCAs(t *testing.T) {
 	route := respondRoute("/*", "x")
 	swap(t, d, 1,
 		secured(t, d, 1, "one", one.tls(), []string{"a.test", "*.a.test"}, route),
+		secured(t, d, 1, "six", two.tls(), []string{"[::1]"}, route),
 		secured(t, d, 1, "open", nil, []string{"*"}, route))
 	if err := d.Swap(2, []Group{{
 		{secured(t, d, 1, "split", one.tls(), []string{"s.test"}, route), 5000},
@@ -394,6 +396,7 @@ func TestClientCAs(t *testing.T) {
 	}
 	for host, want := range map[string][]*authority{
 		"a.test": {one}, "x.a.test": {one}, "b.test": nil, "": nil, "s.test": {one, two}, "h.test": {two}, "n.test": nil,
+		"::1": {two}, "[::1]": {two},
 	} {
 		got := d.ClientCAs(host)
 		if want == nil {

@@ -3,6 +3,7 @@ package dispatch
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -24,10 +25,11 @@ type policy struct {
 	redirect *bool  // nil: the node decides
 	hsts     string // value of Strict-Transport-Security; empty: none
 	trust    *trust // nil: clients are not asked for certificates
+	onDemand bool
 }
 
 func newPolicy(spec *orlav1.Tls) (policy, error) {
-	p := policy{hsts: hsts(spec.GetHsts())}
+	p := policy{hsts: hsts(spec.GetHsts()), onDemand: spec.GetOnDemand()}
 	if spec != nil {
 		p.redirect = spec.Redirect
 	}
@@ -113,6 +115,19 @@ func (d *Dispatcher) misdirected(serverName, name string, rel *Release) bool {
 	}
 	h, _, ok := d.table.Load().hosts.Lookup(sni)
 	return !ok || h.owner() != rel.Name
+}
+
+// OnDemand reports whether the certificate of a canonical host is to be ordered at its
+// first handshake: a host that is served by its very name, by a release that says so.
+func (d *Dispatcher) OnDemand(name string) bool {
+	h, ok := d.table.Load().hosts.Get(name)
+	switch {
+	case !ok || name == "" || name[0] == '*' || name[0] == '.': // a wildcard, as Hosts spells it
+		return false
+	case h.split != nil:
+		return slices.ContainsFunc(h.split.hosts, func(h *host) bool { return h.release.https.onDemand })
+	}
+	return h.release.https.onDemand
 }
 
 // local reports whether a canonical host is this machine by any name of RFC 6761

@@ -190,6 +190,27 @@ func TestMisdirected(t *testing.T) {
 	}
 }
 
+func TestOnDemand(t *testing.T) {
+	d := newDispatcher(t)
+	on, route := &orlav1.Tls{OnDemand: true}, respondRoute("/*", "x")
+	swap(t, d, 1,
+		secured(t, d, 1, "on", on, []string{"a.test", "*.a.test", "*"}, route),
+		secured(t, d, 1, "off", nil, []string{"b.test"}, route))
+	if err := d.Swap(2, []Group{{
+		{secured(t, d, 1, "split", nil, []string{"s.test"}, route), 9999},
+		{secured(t, d, 2, "split", on, []string{"s.test"}, route), 1},
+	}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	for host, want := range map[string]bool{
+		"a.test": true, "x.a.test": false, "*.a.test": false, "*": false, "other.test": false, "": false, ".a.test": false, "b.test": false, "s.test": true,
+	} {
+		if got := d.OnDemand(host); got != want {
+			t.Errorf("OnDemand(%q) = %t, want %t", host, got, want)
+		}
+	}
+}
+
 func BenchmarkServe(b *testing.B) {
 	d := New(Config{Node: "n1"})
 	defer d.Close()

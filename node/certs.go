@@ -35,6 +35,7 @@ type Directory struct {
 func (n *Node) certsConfig(key, old *seal.Key, kv *cluster.KV) (certs.Config, error) {
 	cfg := certs.Config{
 		Dir: filepath.Join(n.cfg.Data, "certs"), Node: n.cfg.Name, Hosts: n.dispatch.Serves, Logger: n.log,
+		ClientCAs: n.dispatch.ClientCAs, OnDemand: n.dispatch.OnDemand,
 		Register: sharedCerts{n.register, kv}, Sealer: key, Lead: n.member.topology.Role() == identity.Hub,
 	}
 	if old != nil {
@@ -80,7 +81,7 @@ func (n *Node) manageHosts(ctx context.Context) error {
 		}
 		var hosts []certs.Host
 		for _, name := range n.control.Hosts() {
-			hosts = append(hosts, certs.Host{Name: name})
+			hosts = append(hosts, certs.Host{Name: name, OnDemand: n.dispatch.OnDemand(name)})
 		}
 		if err := n.certs.Manage(ctx, hosts); err != nil && ctx.Err() == nil {
 			n.log.Error("issue certificates", "error", err)

@@ -198,7 +198,8 @@ func (n *Node) open(ctx context.Context) (err error) {
 		return err
 	}
 	n.dispatch = dispatch.New(dispatch.Config{
-		Node: n.cfg.Name, Blobs: n.blobs, Engine: n.engine, Cache: site.NewCache(siteCacheBytes), Upstreams: n.upstreams, HTTPSPort: n.listeners.httpsPort(),
+		Node: n.cfg.Name, Blobs: n.blobs, Engine: n.engine, Cache: site.NewCache(siteCacheBytes), Upstreams: n.upstreams,
+		HTTPSPort: n.listeners.httpsPort(), RedirectHTTPS: n.redirectsHTTPS(),
 		Debug: func(token string) bool { return n.control.ValidToken(token) }, Wait: n.register.Wait,
 		Grants: func(ctx context.Context, app string, f *orlav1.Function) (runtime.Grants, error) {
 			return n.control.Grants(ctx, app, f)
@@ -361,7 +362,7 @@ func (n *Node) awaitFirst(ctx context.Context) error {
 
 func (n *Node) publicServer() (*server.Server, error) {
 	cfg := server.Config{
-		HTTP: n.listeners.http, HTTPS: n.listeners.https, Handler: n.reserved(n.dispatch), Logger: n.log, Node: n.cfg.Name,
+		HTTP: n.listeners.http, HTTPS: n.listeners.https, Handler: n.publicHandler(), Logger: n.log, Node: n.cfg.Name,
 		Tracer: n.telemetry.TracerProvider(), Meter: n.telemetry.MeterProvider(), Propagator: n.telemetry.Propagator(),
 		DrainDelay: n.cfg.DrainDelay, DrainTimeout: cmp.Or(n.cfg.DrainTimeout, 30*time.Second), Shared: n.shared,
 	}
