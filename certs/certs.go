@@ -55,9 +55,12 @@ type Config struct {
 	// OnDemand reports whether a handshake may order a host's certificate: a host that is
 	// served by its very name, by a release that asks for it. Nil: none may.
 	OnDemand func(host string) bool
-	// Ask tells the nodes that may lead that a handshake wants a host's certificate, and
-	// returns when one is there, or why there is none. Nil: this node alone orders.
-	Ask func(ctx context.Context, host string) error
+	// Ask has the node that leads call [Manager.Wish], and returns what that does. Nil: this
+	// node alone orders.
+	Ask func(ctx context.Context, host string, renew bool) error
+	// CutOff reports whether the register cannot be reached: then every node raises alarms,
+	// as nobody leads. Nil: it never is.
+	CutOff func() bool
 	// Hosts reports whether a host, in lower case and without port, is served.
 	// It is called in every handshake that names a host and must be fast. Nil
 	// means that none is, beside localhost and the machine's addresses.
@@ -128,6 +131,8 @@ type Manager struct {
 	wishes  wishes
 	waits   chan struct{} // a token for each CA that is made to wait for a challenge
 	configs atomic.Pointer[configs]
+	wanted  atomic.Pointer[map[string]Host] // all that Manage was told of
+	summary summaries
 
 	unreadable rate.Sometimes // about certificates of the register that cannot be used
 	closed     sync.Once
@@ -163,6 +168,7 @@ func New(ctx context.Context, cfg Config) (*Manager, error) {
 	}
 	m.local = newLocal(cfg, ca)
 	m.configs.Store(m.newConfigs(nil))
+	m.wanted.Store(&map[string]Host{})
 	if client != nil {
 		m.orders = m.newOrders(client)
 	}
@@ -209,6 +215,7 @@ func (m *Manager) Run(ctx context.Context) {
 	var parts sync.WaitGroup
 	defer parts.Wait()
 	parts.Go(func() { m.local.run(ctx) })
+	parts.Go(func() { m.watch(ctx) })
 	if m.cfg.Register != nil {
 		parts.Go(func() { m.followTickets(ctx) })
 		if m.cfg.Lead {
@@ -271,10 +278,11 @@ func touches(entries []Entry, key string) bool {
 //
 // The error joins those of the hosts that failed at once; the others have theirs.
 func (m *Manager) Manage(ctx context.Context, hosts []Host) error {
-	wanted, errs := map[string]Host{}, []error(nil)
+	wanted, all, errs := map[string]Host{}, map[string]Host{}, []error(nil)
 	var names []string
 	for _, host := range hosts {
 		host.Name = strings.ToLower(host.Name)
+		all[host.Name] = host
 		switch {
 		case !validHost(strings.TrimPrefix(host.Name, "*.")) && host.Name != "*":
 			errs = append(errs, fmt.Errorf("issue certificate for %q: it is no host name", host.Name))
@@ -285,6 +293,7 @@ func (m *Manager) Manage(ctx context.Context, hosts []Host) error {
 			wanted[host.Name] = host
 		}
 	}
+	m.wanted.Store(&all)
 	if m.orders != nil {
 		m.orders.want(wanted)
 	}

@@ -2,6 +2,7 @@ package certs
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"sync"
@@ -10,6 +11,9 @@ import (
 	"golang.org/x/net/publicsuffix"
 	"golang.org/x/sync/singleflight"
 	"golang.org/x/time/rate"
+	"google.golang.org/protobuf/proto"
+
+	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
 )
 
 // Bounds of what handshakes can make a cluster order.
@@ -99,10 +103,13 @@ func (m *Manager) demand(ctx context.Context, host string) error {
 		defer cancel()
 		err := m.Order(ctx, host)
 		if errors.Is(err, ErrNotLeading) && m.cfg.Ask != nil {
-			err = m.cfg.Ask(ctx, host)
+			before, failed := digestOf(m.book.cert(host)), m.book.failure(host)
+			if err = m.cfg.Ask(ctx, host, false); err == nil && m.book.covering(host, time.Now()) == nil {
+				err = m.awaitOrder(ctx, host, before, failed)
+			}
 		}
 		if err == nil {
-			return nil, m.awaitCert(ctx, host)
+			return nil, nil
 		}
 		m.wishes.remember(host, err, time.Now())
 		m.log.Warn("certificate on demand refused", "host", host, "error", err)
@@ -116,19 +123,52 @@ func (m *Manager) demand(ctx context.Context, host string) error {
 	}
 }
 
-// awaitCert waits for a certificate that another node has ordered.
-func (m *Manager) awaitCert(ctx context.Context, host string) error {
+// awaitOrder waits until a host's certificate is another than it was, or its last order
+// has failed: those who order may be other nodes.
+func (m *Manager) awaitOrder(ctx context.Context, host string, before [sha256.Size]byte, failed *orlav1.CertOrder) error {
 	for {
 		changed := m.book.next()
-		if m.book.covering(host, time.Now()) != nil {
+		if h := m.book.cert(host); h != nil && digestOf(h) != before {
 			return nil
+		}
+		if now := m.book.failure(host); now != nil && !proto.Equal(now, failed) {
+			return failure(now)
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return fmt.Errorf("wait for the certificate: %w", ctx.Err())
+			return fmt.Errorf("wait for the certificate of %s: %w", host, ctx.Err())
 		}
 	}
+}
+
+// failure is the error of an order that has failed.
+func failure(o *orlav1.CertOrder) error {
+	return fmt.Errorf("%s; it is tried again at %s", o.GetError(), o.GetNext().AsTime().UTC().Format(time.RFC3339))
+}
+
+// wishWait is how long an order may take before who asked for it is told that it is under
+// way.
+const wishWait = 2 * time.Second
+
+// Wish does what [Config.Ask] of another node is for: it orders a host's certificate as
+// [Manager.Order] does, or with renew a new one whatever there is, and returns when that
+// is there, or under way. [ErrNotLeading]: it is not on this node to answer.
+func (m *Manager) Wish(ctx context.Context, host string, renew bool) error {
+	if err := checkSubject(host); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, wishWait)
+	defer cancel()
+	order := m.Order
+	if renew {
+		order = m.renewHere
+	}
+	err := order(ctx, host)
+	if ctx.Err() != nil && errors.Is(err, context.DeadlineExceeded) {
+		return nil
+	}
+	return err
 }
 
 // Order orders the certificate of a host that a handshake asks for, if this node leads
@@ -154,10 +194,35 @@ func (m *Manager) Order(ctx context.Context, host string) error {
 	})
 }
 
-// Renew orders a new certificate for a host whatever there is, if this node leads and the
-// host is served, and returns when it is there. It returns [ErrNotLeading], [ErrNotWanted],
-// or why there is none.
-func (m *Manager) Renew(ctx context.Context, subject string) error {
+// Renew has a new certificate ordered for a host whatever there is, if it is served, and
+// returns when this node has it. It returns [ErrNotWanted], [ErrNotLeading] if nobody
+// orders, or why there is none.
+func (m *Manager) Renew(ctx context.Context, host string) error {
+	subject := normal(host)
+	if err := checkSubject(subject); err != nil {
+		return err
+	}
+	h := m.book.cert(subject)
+	switch {
+	case h.imported():
+		return fmt.Errorf("%w: %s has an imported certificate, which no CA is asked to renew: import a new one with `orla certs import %s`, or remove it with `orla certs remove %s`", ErrNotWanted, subject, subject, subject)
+	case m.internal(subject):
+		return fmt.Errorf("%w: the internal CA renews the certificate of %s by itself", ErrNotWanted, subject)
+	case m.notOrdered(subject) != "":
+		return fmt.Errorf("%w: %s: %s", ErrNotWanted, subject, m.notOrdered(subject))
+	}
+	before, failed := digestOf(h), m.book.failure(subject)
+	err := m.renewHere(ctx, subject)
+	if errors.Is(err, ErrNotLeading) && m.cfg.Ask != nil {
+		if err = m.cfg.Ask(ctx, subject, true); err == nil {
+			err = m.awaitOrder(ctx, subject, before, failed)
+		}
+	}
+	return err
+}
+
+// renewHere does it if this node leads; else it returns ErrNotLeading.
+func (m *Manager) renewHere(ctx context.Context, subject string) error {
 	if m.orders == nil {
 		return ErrNotLeading
 	}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/certmagic"
@@ -44,6 +45,8 @@ type orders struct {
 	budget   *budget
 
 	nudged chan struct{} // holds a token when there may be something to do
+
+	ordered, failures atomic.Uint64 // orders by how they ended
 
 	mu      sync.Mutex // guards what follows
 	wanted  map[string]Host
@@ -113,6 +116,13 @@ func (o *orders) lead(ctx context.Context) {
 		}
 		timer.Stop()
 	}
+}
+
+// leads reports whether this node orders for all.
+func (o *orders) leads() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.leading
 }
 
 func (o *orders) begin() {
@@ -220,10 +230,15 @@ func (o *orders) order(ctx context.Context, subject string) error {
 	if ctx.Err() != nil {
 		return ctx.Err() // the lease is gone: another goes on
 	}
+	h := o.book.cert(subject)
+	if h.imported() {
+		return nil // imported while it was ordered
+	}
 	if err != nil {
+		o.failures.Add(1)
 		return o.failed(ctx, subject, err)
 	}
-	h := o.book.cert(subject)
+	o.ordered.Add(1)
 	o.log.Info("certificate obtained", "host", subject, "issuer", h.GetIssuer(), "until", h.GetNotAfter().AsTime(), "took", time.Since(started).Round(time.Millisecond).String())
 	key := subjectKey(orderPrefix, subject)
 	if e := o.book.entry(key); e.Value != nil {

@@ -475,7 +475,7 @@ func TestOnDemand(t *testing.T) {
 		}
 		leader, _ := g.add("n1", func(c *Config) { c.OnDemand = onDemand })
 		g.manage(leader, hosts...)
-		edge, _ := g.add("e1", func(c *Config) { c.OnDemand, c.Lead, c.Ask = onDemand, false, leader.Order })
+		edge, _ := g.add("e1", func(c *Config) { c.OnDemand, c.Lead, c.Ask = onDemand, false, leader.Wish })
 		g.manage(edge, hosts...)
 		time.Sleep(time.Second)
 		if n := g.ca.issued.Load(); n != 1 {

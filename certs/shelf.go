@@ -140,6 +140,9 @@ func (s *shelf) put(ctx context.Context, record *orlav1.CertRecord) error {
 	}
 	var expect uint64
 	if before := s.book.cert(record.GetSubject()); before != nil {
+		if before.GetSource() == orlav1.CertRecord_SOURCE_IMPORTED {
+			return fmt.Errorf("store certificate of %q: one was imported meanwhile", record.GetSubject())
+		}
 		expect = before.revision
 	}
 	return s.register.Commit(ctx, subjectKey(certPrefix, record.GetSubject()), value, expect)

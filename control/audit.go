@@ -39,7 +39,7 @@ func WithOrigin(ctx context.Context, o Origin) context.Context {
 // it only looks is taken to change something.
 func audited(procedure string) string {
 	name := path.Base(procedure)
-	for _, harmless := range []string{"Get", "List", "Find", "Explain", "Tail", "Upload"} {
+	for _, harmless := range []string{"Get", "List", "Show", "Find", "Explain", "Tail", "Upload"} {
 		if strings.HasPrefix(name, harmless) {
 			return ""
 		}
@@ -168,6 +168,12 @@ func (e *audit) request(m any) {
 		if m.GetResume() {
 			r.Action = "resume node"
 		}
+	case *orlav1.ImportCertificateRequest:
+		r.Target = m.GetHost()
+	case *orlav1.RemoveCertificateRequest:
+		r.Target = m.GetHost()
+	case *orlav1.RenewCertificateRequest:
+		r.Target = m.GetHost()
 	default:
 		r.App, r.Target = subjectOf(m)
 	}
@@ -215,6 +221,9 @@ func (e *audit) response(m any) {
 	switch m := m.(type) {
 	case *orlav1.CreateTokenResponse:
 		r.Target = clip(m.GetToken().GetName() + " " + m.GetToken().GetId())
+	case interface{ GetCertificate() *orlav1.Certificate }:
+		c := m.GetCertificate()
+		r.Detail = clip(fmt.Sprintf("SHA-256 %s until %s", c.GetFingerprint(), c.GetNotAfter().AsTime().Format(time.DateOnly)))
 	case interface{ GetRevision() uint64 }:
 		r.Detail = fmt.Sprintf("revision %d", m.GetRevision())
 	case interface{ GetVersion() uint64 }:

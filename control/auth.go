@@ -38,7 +38,9 @@ func required(procedure string) orlav1.Role {
 		orlav1connect.ControlServiceListRoutesProcedure,
 		orlav1connect.ControlServiceExplainRouteProcedure,
 		orlav1connect.ControlServiceTailLogsProcedure,
-		orlav1connect.ControlServiceListNodesProcedure:
+		orlav1connect.ControlServiceListNodesProcedure,
+		orlav1connect.ControlServiceListCertificatesProcedure,
+		orlav1connect.ControlServiceShowCertificateProcedure:
 		return orlav1.Role_ROLE_VIEWER
 	case orlav1connect.ControlServiceFindMissingBlobsProcedure,
 		orlav1connect.ControlServiceUploadBlobsProcedure,

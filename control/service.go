@@ -68,6 +68,8 @@ type Config struct {
 	// Changed is called after the hosts that are served may have changed, see
 	// [Service.Hosts]; it returns soon. Nil means that nobody wants to know.
 	Changed func()
+	// Certificates are the node's; nil: it has none.
+	Certificates Certificates
 	// Backups is where the register is exported to now and then; empty: nowhere.
 	Backups string
 	// Meter makes the instruments; nil makes none.

@@ -36,7 +36,11 @@ func (n *Node) certsConfig(key, old *seal.Key, kv *cluster.KV) (certs.Config, er
 	cfg := certs.Config{
 		Dir: filepath.Join(n.cfg.Data, "certs"), Node: n.cfg.Name, Hosts: n.dispatch.Serves, Logger: n.log,
 		ClientCAs: n.dispatch.ClientCAs, OnDemand: n.dispatch.OnDemand,
-		Register: sharedCerts{n.register, kv}, Sealer: key, Lead: n.member.topology.Role() == identity.Hub,
+		Register: sharedCerts{n.register, kv}, Sealer: key, Lead: n.leads(),
+		CutOff: func() bool { return n.register.Ready() != nil },
+	}
+	if !n.register.Alone() {
+		cfg.Ask = n.askOrder
 	}
 	if old != nil {
 		cfg.OldSealer = old
@@ -59,6 +63,9 @@ func (n *Node) certsConfig(key, old *seal.Key, kv *cluster.KV) (certs.Config, er
 	}
 	return cfg, nil
 }
+
+// leads reports whether this node may order certificates for all.
+func (n *Node) leads() bool { return n.member.topology.Role() == identity.Hub }
 
 // runCerts keeps certificates in order until ctx ends. What it returns ends it, by stop,
 // and waits, while there still is a register to give the lease back to.

@@ -239,7 +239,7 @@ func (n *Node) openControl(ctx context.Context) error {
 	n.control = control.New(control.Config{
 		Node: n.cfg.Name, Version: n.cfg.Version, URLs: n.urls(ctx), AdminToken: secret,
 		Register: n.register, Blobs: n.blobs, Fetcher: n.fetcher, Peer: n.peerURL(ctx), Phase: n.phaseName, Drain: n.setDrained, Dispatcher: n.dispatch, Compressor: site.NewCompressor(n.blobs),
-		KV: kv, Backups: filepath.Join(n.cfg.Data, "backup"), SecretKey: key, OldSecretKey: old,
+		KV: kv, Certificates: n.certificates(), Backups: filepath.Join(n.cfg.Data, "backup"), SecretKey: key, OldSecretKey: old,
 		Tail: n.telemetry.Tail(), Changed: n.hostsChanged, Logger: n.log, Meter: n.telemetry.MeterProvider(), Audit: audit, AuditFile: filepath.Join(n.cfg.Data, "audit.log"), Offline: filepath.Join(n.cfg.Data, offlineFile),
 	})
 	return writeAdminAddr(n.cfg.Data, n.listeners.adminURL())
@@ -276,6 +276,7 @@ func (n *Node) run(ctx context.Context) error {
 	defer n.runCerts(ctx, func() { fail(nil) })()
 	start(below, "hosts' certificates", n.manageHosts)
 	start(below, "cluster", n.control.Run)
+	start(below, "orders of certificates", n.hearOrders)
 	start(below, "collect blobs", n.collect)
 	start(below, "clean compiled code", n.cleanCode)
 	admin, err := n.adminServer()

@@ -74,6 +74,135 @@ func (CertRecord_Source) EnumDescriptor() ([]byte, []int) {
 	return file_orla_v1_certs_proto_rawDescGZIP(), []int{0, 0}
 }
 
+type Certificate_Source int32
+
+const (
+	Certificate_SOURCE_UNSPECIFIED Certificate_Source = 0
+	Certificate_SOURCE_ACME        Certificate_Source = 1
+	Certificate_SOURCE_IMPORTED    Certificate_Source = 2
+	Certificate_SOURCE_INTERNAL    Certificate_Source = 3
+)
+
+// Enum value maps for Certificate_Source.
+var (
+	Certificate_Source_name = map[int32]string{
+		0: "SOURCE_UNSPECIFIED",
+		1: "SOURCE_ACME",
+		2: "SOURCE_IMPORTED",
+		3: "SOURCE_INTERNAL",
+	}
+	Certificate_Source_value = map[string]int32{
+		"SOURCE_UNSPECIFIED": 0,
+		"SOURCE_ACME":        1,
+		"SOURCE_IMPORTED":    2,
+		"SOURCE_INTERNAL":    3,
+	}
+)
+
+func (x Certificate_Source) Enum() *Certificate_Source {
+	p := new(Certificate_Source)
+	*p = x
+	return p
+}
+
+func (x Certificate_Source) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Certificate_Source) Descriptor() protoreflect.EnumDescriptor {
+	return file_orla_v1_certs_proto_enumTypes[1].Descriptor()
+}
+
+func (Certificate_Source) Type() protoreflect.EnumType {
+	return &file_orla_v1_certs_proto_enumTypes[1]
+}
+
+func (x Certificate_Source) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Certificate_Source.Descriptor instead.
+func (Certificate_Source) EnumDescriptor() ([]byte, []int) {
+	return file_orla_v1_certs_proto_rawDescGZIP(), []int{10, 0}
+}
+
+type Certificate_State int32
+
+const (
+	Certificate_STATE_UNSPECIFIED Certificate_State = 0
+	Certificate_STATE_VALID       Certificate_State = 1
+	// Less than a quarter of its life is left: it should have been renewed.
+	Certificate_STATE_EXPIRING Certificate_State = 2
+	Certificate_STATE_EXPIRED  Certificate_State = 3
+	// There is none yet: an order goes on, or is about to begin.
+	Certificate_STATE_PENDING Certificate_State = 4
+	// There is none: the last order has failed, and is tried again.
+	Certificate_STATE_FAILED Certificate_State = 5
+	// There is none: the first handshake has it ordered.
+	Certificate_STATE_ON_DEMAND Certificate_State = 6
+	// There is none of its own: a wildcard's covers it.
+	Certificate_STATE_COVERED Certificate_State = 7
+	// It is there, but cannot be used: the reason says why.
+	Certificate_STATE_UNUSABLE Certificate_State = 8
+	// There is none, and none is ordered: the reason says why.
+	Certificate_STATE_NOT_ORDERED Certificate_State = 9
+)
+
+// Enum value maps for Certificate_State.
+var (
+	Certificate_State_name = map[int32]string{
+		0: "STATE_UNSPECIFIED",
+		1: "STATE_VALID",
+		2: "STATE_EXPIRING",
+		3: "STATE_EXPIRED",
+		4: "STATE_PENDING",
+		5: "STATE_FAILED",
+		6: "STATE_ON_DEMAND",
+		7: "STATE_COVERED",
+		8: "STATE_UNUSABLE",
+		9: "STATE_NOT_ORDERED",
+	}
+	Certificate_State_value = map[string]int32{
+		"STATE_UNSPECIFIED": 0,
+		"STATE_VALID":       1,
+		"STATE_EXPIRING":    2,
+		"STATE_EXPIRED":     3,
+		"STATE_PENDING":     4,
+		"STATE_FAILED":      5,
+		"STATE_ON_DEMAND":   6,
+		"STATE_COVERED":     7,
+		"STATE_UNUSABLE":    8,
+		"STATE_NOT_ORDERED": 9,
+	}
+)
+
+func (x Certificate_State) Enum() *Certificate_State {
+	p := new(Certificate_State)
+	*p = x
+	return p
+}
+
+func (x Certificate_State) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Certificate_State) Descriptor() protoreflect.EnumDescriptor {
+	return file_orla_v1_certs_proto_enumTypes[2].Descriptor()
+}
+
+func (Certificate_State) Type() protoreflect.EnumType {
+	return &file_orla_v1_certs_proto_enumTypes[2]
+}
+
+func (x Certificate_State) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Certificate_State.Descriptor instead.
+func (Certificate_State) EnumDescriptor() ([]byte, []int) {
+	return file_orla_v1_certs_proto_rawDescGZIP(), []int{10, 1}
+}
+
 // CertRecord is the entry "tls.cert.<subject>": a certificate that every node serves.
 type CertRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -664,6 +793,938 @@ func (x *TicketKey) GetFrom() *timestamppb.Timestamp {
 	return nil
 }
 
+// CertWish asks the hubs, of which the one that orders answers, for a host's
+// certificate.
+type CertWish struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Host  string                 `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
+	// Order a new one whatever there is; else only if there is none, and the host is one
+	// whose certificate a handshake may order.
+	Renew         bool `protobuf:"varint,2,opt,name=renew,proto3" json:"renew,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CertWish) Reset() {
+	*x = CertWish{}
+	mi := &file_orla_v1_certs_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CertWish) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CertWish) ProtoMessage() {}
+
+func (x *CertWish) ProtoReflect() protoreflect.Message {
+	mi := &file_orla_v1_certs_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CertWish.ProtoReflect.Descriptor instead.
+func (*CertWish) Descriptor() ([]byte, []int) {
+	return file_orla_v1_certs_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *CertWish) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *CertWish) GetRenew() bool {
+	if x != nil {
+		return x.Renew
+	}
+	return false
+}
+
+// CertWished is the answer: it is there, or under way.
+type CertWished struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Why it is not; else empty.
+	Refused string `protobuf:"bytes,1,opt,name=refused,proto3" json:"refused,omitempty"`
+	// What the host lacks is that a release asks for it.
+	NotWanted     bool `protobuf:"varint,2,opt,name=not_wanted,json=notWanted,proto3" json:"not_wanted,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CertWished) Reset() {
+	*x = CertWished{}
+	mi := &file_orla_v1_certs_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CertWished) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CertWished) ProtoMessage() {}
+
+func (x *CertWished) ProtoReflect() protoreflect.Message {
+	mi := &file_orla_v1_certs_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CertWished.ProtoReflect.Descriptor instead.
+func (*CertWished) Descriptor() ([]byte, []int) {
+	return file_orla_v1_certs_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *CertWished) GetRefused() string {
+	if x != nil {
+		return x.Refused
+	}
+	return ""
+}
+
+func (x *CertWished) GetNotWanted() bool {
+	if x != nil {
+		return x.NotWanted
+	}
+	return false
+}
+
+// Certificate is one that a node has, or that it should have: what the API shows, which
+// is never the private key.
+type Certificate struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Host name in lower case, or a wildcard, "*.example.com".
+	Subject string             `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`
+	Source  Certificate_Source `protobuf:"varint,2,opt,name=source,proto3,enum=orla.v1.Certificate_Source" json:"source,omitempty"`
+	State   Certificate_State  `protobuf:"varint,3,opt,name=state,proto3,enum=orla.v1.Certificate_State" json:"state,omitempty"`
+	// More about the state, and what to do; for people. Empty: there is nothing to say.
+	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	// With COVERED: the wildcard whose certificate the host has, and which the fields below
+	// describe.
+	CoveredBy string `protobuf:"bytes,5,opt,name=covered_by,json=coveredBy,proto3" json:"covered_by,omitempty"`
+	// Unset where there is no certificate.
+	Names  []string `protobuf:"bytes,6,rep,name=names,proto3" json:"names,omitempty"`
+	Issuer string   `protobuf:"bytes,7,opt,name=issuer,proto3" json:"issuer,omitempty"`
+	// In hexadecimal.
+	Serial string `protobuf:"bytes,8,opt,name=serial,proto3" json:"serial,omitempty"`
+	// SHA-256, in hexadecimal, in upper case, with colons.
+	Fingerprint string                 `protobuf:"bytes,9,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
+	NotBefore   *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=not_before,json=notBefore,proto3" json:"not_before,omitempty"`
+	NotAfter    *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"`
+	// Unset: it is not renewed.
+	RenewAt *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=renew_at,json=renewAt,proto3" json:"renew_at,omitempty"`
+	// URL of the ACME directory; for SOURCE_ACME.
+	Directory string `protobuf:"bytes,13,opt,name=directory,proto3" json:"directory,omitempty"`
+	// The node that ordered or imported it, when, and the token that imported it.
+	Node    string                 `protobuf:"bytes,14,opt,name=node,proto3" json:"node,omitempty"`
+	Created *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=created,proto3" json:"created,omitempty"`
+	Who     string                 `protobuf:"bytes,16,opt,name=who,proto3" json:"who,omitempty"`
+	// The chain, leaf first; ShowCertificate only.
+	Pem string `protobuf:"bytes,17,opt,name=pem,proto3" json:"pem,omitempty"`
+	// The last order, if it has failed.
+	Failure       *CertOrder `protobuf:"bytes,18,opt,name=failure,proto3" json:"failure,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Certificate) Reset() {
+	*x = Certificate{}
+	mi := &file_orla_v1_certs_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Certificate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Certificate) ProtoMessage() {}
+
+func (x *Certificate) ProtoReflect() protoreflect.Message {
+	mi := &file_orla_v1_certs_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Certificate.ProtoReflect.Descriptor instead.
+func (*Certificate) Descriptor() ([]byte, []int) {
+	return file_orla_v1_certs_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Certificate) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *Certificate) GetSource() Certificate_Source {
+	if x != nil {
+		return x.Source
+	}
+	return Certificate_SOURCE_UNSPECIFIED
+}
+
+func (x *Certificate) GetState() Certificate_State {
+	if x != nil {
+		return x.State
+	}
+	return Certificate_STATE_UNSPECIFIED
+}
+
+func (x *Certificate) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Certificate) GetCoveredBy() string {
+	if x != nil {
+		return x.CoveredBy
+	}
+	return ""
+}
+
+func (x *Certificate) GetNames() []string {
+	if x != nil {
+		return x.Names
+	}
+	return nil
+}
+
+func (x *Certificate) GetIssuer() string {
+	if x != nil {
+		return x.Issuer
+	}
+	return ""
+}
+
+func (x *Certificate) GetSerial() string {
+	if x != nil {
+		return x.Serial
+	}
+	return ""
+}
+
+func (x *Certificate) GetFingerprint() string {
+	if x != nil {
+		return x.Fingerprint
+	}
+	return ""
+}
+
+func (x *Certificate) GetNotBefore() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NotBefore
+	}
+	return nil
+}
+
+func (x *Certificate) GetNotAfter() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NotAfter
+	}
+	return nil
+}
+
+func (x *Certificate) GetRenewAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RenewAt
+	}
+	return nil
+}
+
+func (x *Certificate) GetDirectory() string {
+	if x != nil {
+		return x.Directory
+	}
+	return ""
+}
+
+func (x *Certificate) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *Certificate) GetCreated() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Created
+	}
+	return nil
+}
+
+func (x *Certificate) GetWho() string {
+	if x != nil {
+		return x.Who
+	}
+	return ""
+}
+
+func (x *Certificate) GetPem() string {
+	if x != nil {
+		return x.Pem
+	}
+	return ""
+}
+
+func (x *Certificate) GetFailure() *CertOrder {
+	if x != nil {
+		return x.Failure
+	}
+	return nil
+}
+
+type ListCertificatesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What these hosts have, in this order, at most 1,000. Empty: all certificates, by name.
+	Hosts []string `protobuf:"bytes,1,rep,name=hosts,proto3" json:"hosts,omitempty"`
+	// Only these states; empty: all.
+	States []Certificate_State `protobuf:"varint,2,rep,packed,name=states,proto3,enum=orla.v1.Certificate_State" json:"states,omitempty"`
+	// Those after this one. Empty: from the first.
+	After string `protobuf:"bytes,3,opt,name=after,proto3" json:"after,omitempty"`
+	// At most 1,000; zero means 1,000.
+	Limit         uint32 `protobuf:"varint,4,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListCertificatesRequest) Reset() {
+	*x = ListCertificatesRequest{}
+	mi := &file_orla_v1_certs_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListCertificatesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListCertificatesRequest) ProtoMessage() {}
+
+func (x *ListCertificatesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orla_v1_certs_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListCertificatesRequest.ProtoReflect.Descriptor instead.
+func (*ListCertificatesRequest) Descriptor() ([]byte, []int) {
+	return file_orla_v1_certs_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ListCertificatesRequest) GetHosts() []string {
+	if x != nil {
+		return x.Hosts
+	}
+	return nil
+}
+
+func (x *ListCertificatesRequest) GetStates() []Certificate_State {
+	if x != nil {
+		return x.States
+	}
+	return nil
+}
+
+func (x *ListCertificatesRequest) GetAfter() string {
+	if x != nil {
+		return x.After
+	}
+	return ""
+}
+
+func (x *ListCertificatesRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type ListCertificatesResponse struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Certificates []*Certificate         `protobuf:"bytes,1,rep,name=certificates,proto3" json:"certificates,omitempty"`
+	// For the next call; empty if there are no more.
+	After string `protobuf:"bytes,2,opt,name=after,proto3" json:"after,omitempty"`
+	// "internal", "acme" or "off".
+	Mode string `protobuf:"bytes,3,opt,name=mode,proto3" json:"mode,omitempty"`
+	// The node that orders for all; empty: none has yet.
+	Leader string `protobuf:"bytes,4,opt,name=leader,proto3" json:"leader,omitempty"`
+	// How many there are by state, of all; with the first page only.
+	Counts []*CertificateCount `protobuf:"bytes,5,rep,name=counts,proto3" json:"counts,omitempty"`
+	// The node's time.
+	Now           *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=now,proto3" json:"now,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListCertificatesResponse) Reset() {
+	*x = ListCertificatesResponse{}
+	mi := &file_orla_v1_certs_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListCertificatesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListCertificatesResponse) ProtoMessage() {}
+
+func (x *ListCertificatesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orla_v1_certs_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListCertificatesResponse.ProtoReflect.Descriptor instead.
+func (*ListCertificatesResponse) Descriptor() ([]byte, []int) {
+	return file_orla_v1_certs_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ListCertificatesResponse) GetCertificates() []*Certificate {
+	if x != nil {
+		return x.Certificates
+	}
+	return nil
+}
+
+func (x *ListCertificatesResponse) GetAfter() string {
+	if x != nil {
+		return x.After
+	}
+	return ""
+}
+
+func (x *ListCertificatesResponse) GetMode() string {
+	if x != nil {
+		return x.Mode
+	}
+	return ""
+}
+
+func (x *ListCertificatesResponse) GetLeader() string {
+	if x != nil {
+		return x.Leader
+	}
+	return ""
+}
+
+func (x *ListCertificatesResponse) GetCounts() []*CertificateCount {
+	if x != nil {
+		return x.Counts
+	}
+	return nil
+}
+
+func (x *ListCertificatesResponse) GetNow() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Now
+	}
+	return nil
+}
+
+type CertificateCount struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	State         Certificate_State      `protobuf:"varint,1,opt,name=state,proto3,enum=orla.v1.Certificate_State" json:"state,omitempty"`
+	Count         uint64                 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CertificateCount) Reset() {
+	*x = CertificateCount{}
+	mi := &file_orla_v1_certs_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CertificateCount) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CertificateCount) ProtoMessage() {}
+
+func (x *CertificateCount) ProtoReflect() protoreflect.Message {
+	mi := &file_orla_v1_certs_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CertificateCount.ProtoReflect.Descriptor instead.
+func (*CertificateCount) Descriptor() ([]byte, []int) {
+	return file_orla_v1_certs_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *CertificateCount) GetState() Certificate_State {
+	if x != nil {
+		return x.State
+	}
+	return Certificate_STATE_UNSPECIFIED
+}
+
+func (x *CertificateCount) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+type ShowCertificateRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Host          string                 `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShowCertificateRequest) Reset() {
+	*x = ShowCertificateRequest{}
+	mi := &file_orla_v1_certs_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShowCertificateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShowCertificateRequest) ProtoMessage() {}
+
+func (x *ShowCertificateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orla_v1_certs_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShowCertificateRequest.ProtoReflect.Descriptor instead.
+func (*ShowCertificateRequest) Descriptor() ([]byte, []int) {
+	return file_orla_v1_certs_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ShowCertificateRequest) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+type ShowCertificateResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Certificate   *Certificate           `protobuf:"bytes,1,opt,name=certificate,proto3" json:"certificate,omitempty"`
+	Mode          string                 `protobuf:"bytes,2,opt,name=mode,proto3" json:"mode,omitempty"`
+	Leader        string                 `protobuf:"bytes,3,opt,name=leader,proto3" json:"leader,omitempty"`
+	Now           *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=now,proto3" json:"now,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShowCertificateResponse) Reset() {
+	*x = ShowCertificateResponse{}
+	mi := &file_orla_v1_certs_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShowCertificateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShowCertificateResponse) ProtoMessage() {}
+
+func (x *ShowCertificateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orla_v1_certs_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShowCertificateResponse.ProtoReflect.Descriptor instead.
+func (*ShowCertificateResponse) Descriptor() ([]byte, []int) {
+	return file_orla_v1_certs_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ShowCertificateResponse) GetCertificate() *Certificate {
+	if x != nil {
+		return x.Certificate
+	}
+	return nil
+}
+
+func (x *ShowCertificateResponse) GetMode() string {
+	if x != nil {
+		return x.Mode
+	}
+	return ""
+}
+
+func (x *ShowCertificateResponse) GetLeader() string {
+	if x != nil {
+		return x.Leader
+	}
+	return ""
+}
+
+func (x *ShowCertificateResponse) GetNow() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Now
+	}
+	return nil
+}
+
+type ImportCertificateRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Host name, or a wildcard, "*.example.com".
+	Host string `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
+	// The certificate and its chain in PEM, at most 256 KiB.
+	Chain []byte `protobuf:"bytes,2,opt,name=chain,proto3" json:"chain,omitempty"`
+	// Its private key in PEM, not encrypted, at most 64 KiB. Never logged, audited or shown.
+	PrivateKey    []byte `protobuf:"bytes,3,opt,name=private_key,json=privateKey,proto3" json:"private_key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportCertificateRequest) Reset() {
+	*x = ImportCertificateRequest{}
+	mi := &file_orla_v1_certs_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportCertificateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportCertificateRequest) ProtoMessage() {}
+
+func (x *ImportCertificateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orla_v1_certs_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportCertificateRequest.ProtoReflect.Descriptor instead.
+func (*ImportCertificateRequest) Descriptor() ([]byte, []int) {
+	return file_orla_v1_certs_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ImportCertificateRequest) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *ImportCertificateRequest) GetChain() []byte {
+	if x != nil {
+		return x.Chain
+	}
+	return nil
+}
+
+func (x *ImportCertificateRequest) GetPrivateKey() []byte {
+	if x != nil {
+		return x.PrivateKey
+	}
+	return nil
+}
+
+type ImportCertificateResponse struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Certificate *Certificate           `protobuf:"bytes,1,opt,name=certificate,proto3" json:"certificate,omitempty"`
+	// What somebody should know of it.
+	Warnings      []string `protobuf:"bytes,2,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportCertificateResponse) Reset() {
+	*x = ImportCertificateResponse{}
+	mi := &file_orla_v1_certs_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportCertificateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportCertificateResponse) ProtoMessage() {}
+
+func (x *ImportCertificateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orla_v1_certs_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportCertificateResponse.ProtoReflect.Descriptor instead.
+func (*ImportCertificateResponse) Descriptor() ([]byte, []int) {
+	return file_orla_v1_certs_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ImportCertificateResponse) GetCertificate() *Certificate {
+	if x != nil {
+		return x.Certificate
+	}
+	return nil
+}
+
+func (x *ImportCertificateResponse) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
+	}
+	return nil
+}
+
+type RemoveCertificateRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Host          string                 `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveCertificateRequest) Reset() {
+	*x = RemoveCertificateRequest{}
+	mi := &file_orla_v1_certs_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveCertificateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveCertificateRequest) ProtoMessage() {}
+
+func (x *RemoveCertificateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orla_v1_certs_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveCertificateRequest.ProtoReflect.Descriptor instead.
+func (*RemoveCertificateRequest) Descriptor() ([]byte, []int) {
+	return file_orla_v1_certs_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *RemoveCertificateRequest) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+type RemoveCertificateResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was removed.
+	Certificate *Certificate `protobuf:"bytes,1,opt,name=certificate,proto3" json:"certificate,omitempty"`
+	// What the host has now.
+	Left          *Certificate `protobuf:"bytes,2,opt,name=left,proto3" json:"left,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveCertificateResponse) Reset() {
+	*x = RemoveCertificateResponse{}
+	mi := &file_orla_v1_certs_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveCertificateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveCertificateResponse) ProtoMessage() {}
+
+func (x *RemoveCertificateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orla_v1_certs_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveCertificateResponse.ProtoReflect.Descriptor instead.
+func (*RemoveCertificateResponse) Descriptor() ([]byte, []int) {
+	return file_orla_v1_certs_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *RemoveCertificateResponse) GetCertificate() *Certificate {
+	if x != nil {
+		return x.Certificate
+	}
+	return nil
+}
+
+func (x *RemoveCertificateResponse) GetLeft() *Certificate {
+	if x != nil {
+		return x.Left
+	}
+	return nil
+}
+
+type RenewCertificateRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Host          string                 `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RenewCertificateRequest) Reset() {
+	*x = RenewCertificateRequest{}
+	mi := &file_orla_v1_certs_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenewCertificateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenewCertificateRequest) ProtoMessage() {}
+
+func (x *RenewCertificateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orla_v1_certs_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenewCertificateRequest.ProtoReflect.Descriptor instead.
+func (*RenewCertificateRequest) Descriptor() ([]byte, []int) {
+	return file_orla_v1_certs_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *RenewCertificateRequest) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+type RenewCertificateResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Certificate   *Certificate           `protobuf:"bytes,1,opt,name=certificate,proto3" json:"certificate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RenewCertificateResponse) Reset() {
+	*x = RenewCertificateResponse{}
+	mi := &file_orla_v1_certs_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenewCertificateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenewCertificateResponse) ProtoMessage() {}
+
+func (x *RenewCertificateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orla_v1_certs_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenewCertificateResponse.ProtoReflect.Descriptor instead.
+func (*RenewCertificateResponse) Descriptor() ([]byte, []int) {
+	return file_orla_v1_certs_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *RenewCertificateResponse) GetCertificate() *Certificate {
+	if x != nil {
+		return x.Certificate
+	}
+	return nil
+}
+
 var File_orla_v1_certs_proto protoreflect.FileDescriptor
 
 const file_orla_v1_certs_proto_rawDesc = "" +
@@ -718,7 +1779,92 @@ const file_orla_v1_certs_proto_rawDesc = "" +
 	"\x04keys\x18\x01 \x03(\v2\x12.orla.v1.TicketKeyR\x04keys\"S\n" +
 	"\tTicketKey\x12\x16\n" +
 	"\x06sealed\x18\x01 \x01(\fR\x06sealed\x12.\n" +
-	"\x04from\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04fromB0Z.github.com/orla-edge/orla/proto/orla/v1;orlav1b\x06proto3"
+	"\x04from\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\"4\n" +
+	"\bCertWish\x12\x12\n" +
+	"\x04host\x18\x01 \x01(\tR\x04host\x12\x14\n" +
+	"\x05renew\x18\x02 \x01(\bR\x05renew\"E\n" +
+	"\n" +
+	"CertWished\x12\x18\n" +
+	"\arefused\x18\x01 \x01(\tR\arefused\x12\x1d\n" +
+	"\n" +
+	"not_wanted\x18\x02 \x01(\bR\tnotWanted\"\xc0\a\n" +
+	"\vCertificate\x12\x18\n" +
+	"\asubject\x18\x01 \x01(\tR\asubject\x123\n" +
+	"\x06source\x18\x02 \x01(\x0e2\x1b.orla.v1.Certificate.SourceR\x06source\x120\n" +
+	"\x05state\x18\x03 \x01(\x0e2\x1a.orla.v1.Certificate.StateR\x05state\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x1d\n" +
+	"\n" +
+	"covered_by\x18\x05 \x01(\tR\tcoveredBy\x12\x14\n" +
+	"\x05names\x18\x06 \x03(\tR\x05names\x12\x16\n" +
+	"\x06issuer\x18\a \x01(\tR\x06issuer\x12\x16\n" +
+	"\x06serial\x18\b \x01(\tR\x06serial\x12 \n" +
+	"\vfingerprint\x18\t \x01(\tR\vfingerprint\x129\n" +
+	"\n" +
+	"not_before\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\tnotBefore\x127\n" +
+	"\tnot_after\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\bnotAfter\x125\n" +
+	"\brenew_at\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\arenewAt\x12\x1c\n" +
+	"\tdirectory\x18\r \x01(\tR\tdirectory\x12\x12\n" +
+	"\x04node\x18\x0e \x01(\tR\x04node\x124\n" +
+	"\acreated\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\acreated\x12\x10\n" +
+	"\x03who\x18\x10 \x01(\tR\x03who\x12\x10\n" +
+	"\x03pem\x18\x11 \x01(\tR\x03pem\x12,\n" +
+	"\afailure\x18\x12 \x01(\v2\x12.orla.v1.CertOrderR\afailure\"[\n" +
+	"\x06Source\x12\x16\n" +
+	"\x12SOURCE_UNSPECIFIED\x10\x00\x12\x0f\n" +
+	"\vSOURCE_ACME\x10\x01\x12\x13\n" +
+	"\x0fSOURCE_IMPORTED\x10\x02\x12\x13\n" +
+	"\x0fSOURCE_INTERNAL\x10\x03\"\xce\x01\n" +
+	"\x05State\x12\x15\n" +
+	"\x11STATE_UNSPECIFIED\x10\x00\x12\x0f\n" +
+	"\vSTATE_VALID\x10\x01\x12\x12\n" +
+	"\x0eSTATE_EXPIRING\x10\x02\x12\x11\n" +
+	"\rSTATE_EXPIRED\x10\x03\x12\x11\n" +
+	"\rSTATE_PENDING\x10\x04\x12\x10\n" +
+	"\fSTATE_FAILED\x10\x05\x12\x13\n" +
+	"\x0fSTATE_ON_DEMAND\x10\x06\x12\x11\n" +
+	"\rSTATE_COVERED\x10\a\x12\x12\n" +
+	"\x0eSTATE_UNUSABLE\x10\b\x12\x15\n" +
+	"\x11STATE_NOT_ORDERED\x10\t\"\x8f\x01\n" +
+	"\x17ListCertificatesRequest\x12\x14\n" +
+	"\x05hosts\x18\x01 \x03(\tR\x05hosts\x122\n" +
+	"\x06states\x18\x02 \x03(\x0e2\x1a.orla.v1.Certificate.StateR\x06states\x12\x14\n" +
+	"\x05after\x18\x03 \x01(\tR\x05after\x12\x14\n" +
+	"\x05limit\x18\x04 \x01(\rR\x05limit\"\xf7\x01\n" +
+	"\x18ListCertificatesResponse\x128\n" +
+	"\fcertificates\x18\x01 \x03(\v2\x14.orla.v1.CertificateR\fcertificates\x12\x14\n" +
+	"\x05after\x18\x02 \x01(\tR\x05after\x12\x12\n" +
+	"\x04mode\x18\x03 \x01(\tR\x04mode\x12\x16\n" +
+	"\x06leader\x18\x04 \x01(\tR\x06leader\x121\n" +
+	"\x06counts\x18\x05 \x03(\v2\x19.orla.v1.CertificateCountR\x06counts\x12,\n" +
+	"\x03now\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x03now\"Z\n" +
+	"\x10CertificateCount\x120\n" +
+	"\x05state\x18\x01 \x01(\x0e2\x1a.orla.v1.Certificate.StateR\x05state\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\x04R\x05count\",\n" +
+	"\x16ShowCertificateRequest\x12\x12\n" +
+	"\x04host\x18\x01 \x01(\tR\x04host\"\xab\x01\n" +
+	"\x17ShowCertificateResponse\x126\n" +
+	"\vcertificate\x18\x01 \x01(\v2\x14.orla.v1.CertificateR\vcertificate\x12\x12\n" +
+	"\x04mode\x18\x02 \x01(\tR\x04mode\x12\x16\n" +
+	"\x06leader\x18\x03 \x01(\tR\x06leader\x12,\n" +
+	"\x03now\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x03now\"e\n" +
+	"\x18ImportCertificateRequest\x12\x12\n" +
+	"\x04host\x18\x01 \x01(\tR\x04host\x12\x14\n" +
+	"\x05chain\x18\x02 \x01(\fR\x05chain\x12\x1f\n" +
+	"\vprivate_key\x18\x03 \x01(\fR\n" +
+	"privateKey\"o\n" +
+	"\x19ImportCertificateResponse\x126\n" +
+	"\vcertificate\x18\x01 \x01(\v2\x14.orla.v1.CertificateR\vcertificate\x12\x1a\n" +
+	"\bwarnings\x18\x02 \x03(\tR\bwarnings\".\n" +
+	"\x18RemoveCertificateRequest\x12\x12\n" +
+	"\x04host\x18\x01 \x01(\tR\x04host\"}\n" +
+	"\x19RemoveCertificateResponse\x126\n" +
+	"\vcertificate\x18\x01 \x01(\v2\x14.orla.v1.CertificateR\vcertificate\x12(\n" +
+	"\x04left\x18\x02 \x01(\v2\x14.orla.v1.CertificateR\x04left\"-\n" +
+	"\x17RenewCertificateRequest\x12\x12\n" +
+	"\x04host\x18\x01 \x01(\tR\x04host\"R\n" +
+	"\x18RenewCertificateResponse\x126\n" +
+	"\vcertificate\x18\x01 \x01(\v2\x14.orla.v1.CertificateR\vcertificateB0Z.github.com/orla-edge/orla/proto/orla/v1;orlav1b\x06proto3"
 
 var (
 	file_orla_v1_certs_proto_rawDescOnce sync.Once
@@ -732,38 +1878,72 @@ func file_orla_v1_certs_proto_rawDescGZIP() []byte {
 	return file_orla_v1_certs_proto_rawDescData
 }
 
-var file_orla_v1_certs_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_orla_v1_certs_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_orla_v1_certs_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_orla_v1_certs_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_orla_v1_certs_proto_goTypes = []any{
-	(CertRecord_Source)(0),        // 0: orla.v1.CertRecord.Source
-	(*CertRecord)(nil),            // 1: orla.v1.CertRecord
-	(*CertOrder)(nil),             // 2: orla.v1.CertOrder
-	(*CertChallenge)(nil),         // 3: orla.v1.CertChallenge
-	(*CertAccount)(nil),           // 4: orla.v1.CertAccount
-	(*CertLead)(nil),              // 5: orla.v1.CertLead
-	(*CertRoot)(nil),              // 6: orla.v1.CertRoot
-	(*TicketKeys)(nil),            // 7: orla.v1.TicketKeys
-	(*TicketKey)(nil),             // 8: orla.v1.TicketKey
-	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
+	(CertRecord_Source)(0),            // 0: orla.v1.CertRecord.Source
+	(Certificate_Source)(0),           // 1: orla.v1.Certificate.Source
+	(Certificate_State)(0),            // 2: orla.v1.Certificate.State
+	(*CertRecord)(nil),                // 3: orla.v1.CertRecord
+	(*CertOrder)(nil),                 // 4: orla.v1.CertOrder
+	(*CertChallenge)(nil),             // 5: orla.v1.CertChallenge
+	(*CertAccount)(nil),               // 6: orla.v1.CertAccount
+	(*CertLead)(nil),                  // 7: orla.v1.CertLead
+	(*CertRoot)(nil),                  // 8: orla.v1.CertRoot
+	(*TicketKeys)(nil),                // 9: orla.v1.TicketKeys
+	(*TicketKey)(nil),                 // 10: orla.v1.TicketKey
+	(*CertWish)(nil),                  // 11: orla.v1.CertWish
+	(*CertWished)(nil),                // 12: orla.v1.CertWished
+	(*Certificate)(nil),               // 13: orla.v1.Certificate
+	(*ListCertificatesRequest)(nil),   // 14: orla.v1.ListCertificatesRequest
+	(*ListCertificatesResponse)(nil),  // 15: orla.v1.ListCertificatesResponse
+	(*CertificateCount)(nil),          // 16: orla.v1.CertificateCount
+	(*ShowCertificateRequest)(nil),    // 17: orla.v1.ShowCertificateRequest
+	(*ShowCertificateResponse)(nil),   // 18: orla.v1.ShowCertificateResponse
+	(*ImportCertificateRequest)(nil),  // 19: orla.v1.ImportCertificateRequest
+	(*ImportCertificateResponse)(nil), // 20: orla.v1.ImportCertificateResponse
+	(*RemoveCertificateRequest)(nil),  // 21: orla.v1.RemoveCertificateRequest
+	(*RemoveCertificateResponse)(nil), // 22: orla.v1.RemoveCertificateResponse
+	(*RenewCertificateRequest)(nil),   // 23: orla.v1.RenewCertificateRequest
+	(*RenewCertificateResponse)(nil),  // 24: orla.v1.RenewCertificateResponse
+	(*timestamppb.Timestamp)(nil),     // 25: google.protobuf.Timestamp
 }
 var file_orla_v1_certs_proto_depIdxs = []int32{
 	0,  // 0: orla.v1.CertRecord.source:type_name -> orla.v1.CertRecord.Source
-	9,  // 1: orla.v1.CertRecord.not_before:type_name -> google.protobuf.Timestamp
-	9,  // 2: orla.v1.CertRecord.not_after:type_name -> google.protobuf.Timestamp
-	9,  // 3: orla.v1.CertRecord.renew_at:type_name -> google.protobuf.Timestamp
-	9,  // 4: orla.v1.CertRecord.created:type_name -> google.protobuf.Timestamp
-	9,  // 5: orla.v1.CertOrder.last:type_name -> google.protobuf.Timestamp
-	9,  // 6: orla.v1.CertOrder.next:type_name -> google.protobuf.Timestamp
-	9,  // 7: orla.v1.CertChallenge.created:type_name -> google.protobuf.Timestamp
-	9,  // 8: orla.v1.CertAccount.created:type_name -> google.protobuf.Timestamp
-	9,  // 9: orla.v1.CertLead.since:type_name -> google.protobuf.Timestamp
-	8,  // 10: orla.v1.TicketKeys.keys:type_name -> orla.v1.TicketKey
-	9,  // 11: orla.v1.TicketKey.from:type_name -> google.protobuf.Timestamp
-	12, // [12:12] is the sub-list for method output_type
-	12, // [12:12] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	25, // 1: orla.v1.CertRecord.not_before:type_name -> google.protobuf.Timestamp
+	25, // 2: orla.v1.CertRecord.not_after:type_name -> google.protobuf.Timestamp
+	25, // 3: orla.v1.CertRecord.renew_at:type_name -> google.protobuf.Timestamp
+	25, // 4: orla.v1.CertRecord.created:type_name -> google.protobuf.Timestamp
+	25, // 5: orla.v1.CertOrder.last:type_name -> google.protobuf.Timestamp
+	25, // 6: orla.v1.CertOrder.next:type_name -> google.protobuf.Timestamp
+	25, // 7: orla.v1.CertChallenge.created:type_name -> google.protobuf.Timestamp
+	25, // 8: orla.v1.CertAccount.created:type_name -> google.protobuf.Timestamp
+	25, // 9: orla.v1.CertLead.since:type_name -> google.protobuf.Timestamp
+	10, // 10: orla.v1.TicketKeys.keys:type_name -> orla.v1.TicketKey
+	25, // 11: orla.v1.TicketKey.from:type_name -> google.protobuf.Timestamp
+	1,  // 12: orla.v1.Certificate.source:type_name -> orla.v1.Certificate.Source
+	2,  // 13: orla.v1.Certificate.state:type_name -> orla.v1.Certificate.State
+	25, // 14: orla.v1.Certificate.not_before:type_name -> google.protobuf.Timestamp
+	25, // 15: orla.v1.Certificate.not_after:type_name -> google.protobuf.Timestamp
+	25, // 16: orla.v1.Certificate.renew_at:type_name -> google.protobuf.Timestamp
+	25, // 17: orla.v1.Certificate.created:type_name -> google.protobuf.Timestamp
+	4,  // 18: orla.v1.Certificate.failure:type_name -> orla.v1.CertOrder
+	2,  // 19: orla.v1.ListCertificatesRequest.states:type_name -> orla.v1.Certificate.State
+	13, // 20: orla.v1.ListCertificatesResponse.certificates:type_name -> orla.v1.Certificate
+	16, // 21: orla.v1.ListCertificatesResponse.counts:type_name -> orla.v1.CertificateCount
+	25, // 22: orla.v1.ListCertificatesResponse.now:type_name -> google.protobuf.Timestamp
+	2,  // 23: orla.v1.CertificateCount.state:type_name -> orla.v1.Certificate.State
+	13, // 24: orla.v1.ShowCertificateResponse.certificate:type_name -> orla.v1.Certificate
+	25, // 25: orla.v1.ShowCertificateResponse.now:type_name -> google.protobuf.Timestamp
+	13, // 26: orla.v1.ImportCertificateResponse.certificate:type_name -> orla.v1.Certificate
+	13, // 27: orla.v1.RemoveCertificateResponse.certificate:type_name -> orla.v1.Certificate
+	13, // 28: orla.v1.RemoveCertificateResponse.left:type_name -> orla.v1.Certificate
+	13, // 29: orla.v1.RenewCertificateResponse.certificate:type_name -> orla.v1.Certificate
+	30, // [30:30] is the sub-list for method output_type
+	30, // [30:30] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_orla_v1_certs_proto_init() }
@@ -776,8 +1956,8 @@ func file_orla_v1_certs_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_orla_v1_certs_proto_rawDesc), len(file_orla_v1_certs_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   8,
+			NumEnums:      3,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

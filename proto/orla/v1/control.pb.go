@@ -4094,7 +4094,7 @@ var File_orla_v1_control_proto protoreflect.FileDescriptor
 
 const file_orla_v1_control_proto_rawDesc = "" +
 	"\n" +
-	"\x15orla/v1/control.proto\x12\aorla.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x13orla/v1/audit.proto\x1a\x16orla/v1/manifest.proto\x1a\x16orla/v1/recovery.proto\x1a\x14orla/v1/secret.proto\"\x10\n" +
+	"\x15orla/v1/control.proto\x12\aorla.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x13orla/v1/audit.proto\x1a\x13orla/v1/certs.proto\x1a\x16orla/v1/manifest.proto\x1a\x16orla/v1/recovery.proto\x1a\x14orla/v1/secret.proto\"\x10\n" +
 	"\x0eGetNodeRequest\"\xa1\x02\n" +
 	"\x0fGetNodeResponse\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
@@ -4379,7 +4379,7 @@ const file_orla_v1_control_proto_rawDesc = "" +
 	"\x0fNODE_STATE_LIVE\x10\x03\x12\x16\n" +
 	"\x12NODE_STATE_REFUSED\x10\x04\x12\x13\n" +
 	"\x0fNODE_STATE_LOST\x10\x05\x12\x14\n" +
-	"\x10NODE_STATE_TRIAL\x10\x062\x8c\x10\n" +
+	"\x10NODE_STATE_TRIAL\x10\x062\xd6\x13\n" +
 	"\x0eControlService\x12>\n" +
 	"\aGetNode\x12\x17.orla.v1.GetNodeRequest\x1a\x18.orla.v1.GetNodeResponse\"\x00\x12Y\n" +
 	"\x10FindMissingBlobs\x12 .orla.v1.FindMissingBlobsRequest\x1a!.orla.v1.FindMissingBlobsResponse\"\x00\x12L\n" +
@@ -4411,7 +4411,12 @@ const file_orla_v1_control_proto_rawDesc = "" +
 	"\tListAudit\x12\x19.orla.v1.ListAuditRequest\x1a\x1a.orla.v1.ListAuditResponse\"\x000\x01\x12R\n" +
 	"\rExportCluster\x12\x1d.orla.v1.ExportClusterRequest\x1a\x1e.orla.v1.ExportClusterResponse\"\x000\x01\x12R\n" +
 	"\rImportCluster\x12\x1d.orla.v1.ImportClusterRequest\x1a\x1e.orla.v1.ImportClusterResponse\"\x00(\x01\x12P\n" +
-	"\rRescueCluster\x12\x1d.orla.v1.RescueClusterRequest\x1a\x1e.orla.v1.RescueClusterResponse\"\x00B0Z.github.com/orla-edge/orla/proto/orla/v1;orlav1b\x06proto3"
+	"\rRescueCluster\x12\x1d.orla.v1.RescueClusterRequest\x1a\x1e.orla.v1.RescueClusterResponse\"\x00\x12Y\n" +
+	"\x10ListCertificates\x12 .orla.v1.ListCertificatesRequest\x1a!.orla.v1.ListCertificatesResponse\"\x00\x12V\n" +
+	"\x0fShowCertificate\x12\x1f.orla.v1.ShowCertificateRequest\x1a .orla.v1.ShowCertificateResponse\"\x00\x12\\\n" +
+	"\x11ImportCertificate\x12!.orla.v1.ImportCertificateRequest\x1a\".orla.v1.ImportCertificateResponse\"\x00\x12\\\n" +
+	"\x11RemoveCertificate\x12!.orla.v1.RemoveCertificateRequest\x1a\".orla.v1.RemoveCertificateResponse\"\x00\x12Y\n" +
+	"\x10RenewCertificate\x12 .orla.v1.RenewCertificateRequest\x1a!.orla.v1.RenewCertificateResponse\"\x00B0Z.github.com/orla-edge/orla/proto/orla/v1;orlav1b\x06proto3"
 
 var (
 	file_orla_v1_control_proto_rawDescOnce sync.Once
@@ -4428,90 +4433,100 @@ func file_orla_v1_control_proto_rawDescGZIP() []byte {
 var file_orla_v1_control_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
 var file_orla_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 63)
 var file_orla_v1_control_proto_goTypes = []any{
-	(NodeState)(0),                   // 0: orla.v1.NodeState
-	(*GetNodeRequest)(nil),           // 1: orla.v1.GetNodeRequest
-	(*GetNodeResponse)(nil),          // 2: orla.v1.GetNodeResponse
-	(*Refusal)(nil),                  // 3: orla.v1.Refusal
-	(*FindMissingBlobsRequest)(nil),  // 4: orla.v1.FindMissingBlobsRequest
-	(*FindMissingBlobsResponse)(nil), // 5: orla.v1.FindMissingBlobsResponse
-	(*UploadBlobsRequest)(nil),       // 6: orla.v1.UploadBlobsRequest
-	(*UploadBlobsResponse)(nil),      // 7: orla.v1.UploadBlobsResponse
-	(*DeployRequest)(nil),            // 8: orla.v1.DeployRequest
-	(*Rollout)(nil),                  // 9: orla.v1.Rollout
-	(*NodeResult)(nil),               // 10: orla.v1.NodeResult
-	(*DeployResponse)(nil),           // 11: orla.v1.DeployResponse
-	(*Progress)(nil),                 // 12: orla.v1.Progress
-	(*Live)(nil),                     // 13: orla.v1.Live
-	(*Checked)(nil),                  // 14: orla.v1.Checked
-	(*Summary)(nil),                  // 15: orla.v1.Summary
-	(*RollbackRequest)(nil),          // 16: orla.v1.RollbackRequest
-	(*RollbackResponse)(nil),         // 17: orla.v1.RollbackResponse
-	(*RemoveAppRequest)(nil),         // 18: orla.v1.RemoveAppRequest
-	(*RemoveAppResponse)(nil),        // 19: orla.v1.RemoveAppResponse
-	(*ListAppsRequest)(nil),          // 20: orla.v1.ListAppsRequest
-	(*ListAppsResponse)(nil),         // 21: orla.v1.ListAppsResponse
-	(*App)(nil),                      // 22: orla.v1.App
-	(*GetAppRequest)(nil),            // 23: orla.v1.GetAppRequest
-	(*GetAppResponse)(nil),           // 24: orla.v1.GetAppResponse
-	(*FunctionState)(nil),            // 25: orla.v1.FunctionState
-	(*Circuit)(nil),                  // 26: orla.v1.Circuit
-	(*ListRoutesRequest)(nil),        // 27: orla.v1.ListRoutesRequest
-	(*ListRoutesResponse)(nil),       // 28: orla.v1.ListRoutesResponse
-	(*RouteLine)(nil),                // 29: orla.v1.RouteLine
-	(*ExplainRouteRequest)(nil),      // 30: orla.v1.ExplainRouteRequest
-	(*ExplainRouteResponse)(nil),     // 31: orla.v1.ExplainRouteResponse
-	(*Step)(nil),                     // 32: orla.v1.Step
-	(*TailLogsRequest)(nil),          // 33: orla.v1.TailLogsRequest
-	(*TailLogsResponse)(nil),         // 34: orla.v1.TailLogsResponse
-	(*CreateTokenRequest)(nil),       // 35: orla.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),      // 36: orla.v1.CreateTokenResponse
-	(*ListTokensRequest)(nil),        // 37: orla.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),       // 38: orla.v1.ListTokensResponse
-	(*RevokeTokenRequest)(nil),       // 39: orla.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),      // 40: orla.v1.RevokeTokenResponse
-	(*ListNodesRequest)(nil),         // 41: orla.v1.ListNodesRequest
-	(*ListNodesResponse)(nil),        // 42: orla.v1.ListNodesResponse
-	(*NodeLine)(nil),                 // 43: orla.v1.NodeLine
-	(*DrainNodeRequest)(nil),         // 44: orla.v1.DrainNodeRequest
-	(*DrainNodeResponse)(nil),        // 45: orla.v1.DrainNodeResponse
-	(*Problems)(nil),                 // 46: orla.v1.Problems
-	(*Problem)(nil),                  // 47: orla.v1.Problem
-	(*SetSecretRequest)(nil),         // 48: orla.v1.SetSecretRequest
-	(*SetSecretResponse)(nil),        // 49: orla.v1.SetSecretResponse
-	(*ListSecretsRequest)(nil),       // 50: orla.v1.ListSecretsRequest
-	(*ListSecretsResponse)(nil),      // 51: orla.v1.ListSecretsResponse
-	(*RemoveSecretRequest)(nil),      // 52: orla.v1.RemoveSecretRequest
-	(*RemoveSecretResponse)(nil),     // 53: orla.v1.RemoveSecretResponse
-	(*GetValueRequest)(nil),          // 54: orla.v1.GetValueRequest
-	(*GetValueResponse)(nil),         // 55: orla.v1.GetValueResponse
-	(*PutValueRequest)(nil),          // 56: orla.v1.PutValueRequest
-	(*PutValueResponse)(nil),         // 57: orla.v1.PutValueResponse
-	(*DeleteValueRequest)(nil),       // 58: orla.v1.DeleteValueRequest
-	(*DeleteValueResponse)(nil),      // 59: orla.v1.DeleteValueResponse
-	(*ListValuesRequest)(nil),        // 60: orla.v1.ListValuesRequest
-	(*ListValuesResponse)(nil),       // 61: orla.v1.ListValuesResponse
-	(*SetSplitRequest)(nil),          // 62: orla.v1.SetSplitRequest
-	(*SetSplitResponse)(nil),         // 63: orla.v1.SetSplitResponse
-	(*timestamppb.Timestamp)(nil),    // 64: google.protobuf.Timestamp
-	(*Manifest)(nil),                 // 65: orla.v1.Manifest
-	(*durationpb.Duration)(nil),      // 66: google.protobuf.Duration
-	(*Share)(nil),                    // 67: orla.v1.Share
-	(Kind)(0),                        // 68: orla.v1.Kind
-	(*Head)(nil),                     // 69: orla.v1.Head
-	(Abi)(0),                         // 70: orla.v1.Abi
-	(*Route)(nil),                    // 71: orla.v1.Route
-	(*Field)(nil),                    // 72: orla.v1.Field
-	(Role)(0),                        // 73: orla.v1.Role
-	(*Token)(nil),                    // 74: orla.v1.Token
-	(*Secret)(nil),                   // 75: orla.v1.Secret
-	(*ListAuditRequest)(nil),         // 76: orla.v1.ListAuditRequest
-	(*ExportClusterRequest)(nil),     // 77: orla.v1.ExportClusterRequest
-	(*ImportClusterRequest)(nil),     // 78: orla.v1.ImportClusterRequest
-	(*RescueClusterRequest)(nil),     // 79: orla.v1.RescueClusterRequest
-	(*ListAuditResponse)(nil),        // 80: orla.v1.ListAuditResponse
-	(*ExportClusterResponse)(nil),    // 81: orla.v1.ExportClusterResponse
-	(*ImportClusterResponse)(nil),    // 82: orla.v1.ImportClusterResponse
-	(*RescueClusterResponse)(nil),    // 83: orla.v1.RescueClusterResponse
+	(NodeState)(0),                    // 0: orla.v1.NodeState
+	(*GetNodeRequest)(nil),            // 1: orla.v1.GetNodeRequest
+	(*GetNodeResponse)(nil),           // 2: orla.v1.GetNodeResponse
+	(*Refusal)(nil),                   // 3: orla.v1.Refusal
+	(*FindMissingBlobsRequest)(nil),   // 4: orla.v1.FindMissingBlobsRequest
+	(*FindMissingBlobsResponse)(nil),  // 5: orla.v1.FindMissingBlobsResponse
+	(*UploadBlobsRequest)(nil),        // 6: orla.v1.UploadBlobsRequest
+	(*UploadBlobsResponse)(nil),       // 7: orla.v1.UploadBlobsResponse
+	(*DeployRequest)(nil),             // 8: orla.v1.DeployRequest
+	(*Rollout)(nil),                   // 9: orla.v1.Rollout
+	(*NodeResult)(nil),                // 10: orla.v1.NodeResult
+	(*DeployResponse)(nil),            // 11: orla.v1.DeployResponse
+	(*Progress)(nil),                  // 12: orla.v1.Progress
+	(*Live)(nil),                      // 13: orla.v1.Live
+	(*Checked)(nil),                   // 14: orla.v1.Checked
+	(*Summary)(nil),                   // 15: orla.v1.Summary
+	(*RollbackRequest)(nil),           // 16: orla.v1.RollbackRequest
+	(*RollbackResponse)(nil),          // 17: orla.v1.RollbackResponse
+	(*RemoveAppRequest)(nil),          // 18: orla.v1.RemoveAppRequest
+	(*RemoveAppResponse)(nil),         // 19: orla.v1.RemoveAppResponse
+	(*ListAppsRequest)(nil),           // 20: orla.v1.ListAppsRequest
+	(*ListAppsResponse)(nil),          // 21: orla.v1.ListAppsResponse
+	(*App)(nil),                       // 22: orla.v1.App
+	(*GetAppRequest)(nil),             // 23: orla.v1.GetAppRequest
+	(*GetAppResponse)(nil),            // 24: orla.v1.GetAppResponse
+	(*FunctionState)(nil),             // 25: orla.v1.FunctionState
+	(*Circuit)(nil),                   // 26: orla.v1.Circuit
+	(*ListRoutesRequest)(nil),         // 27: orla.v1.ListRoutesRequest
+	(*ListRoutesResponse)(nil),        // 28: orla.v1.ListRoutesResponse
+	(*RouteLine)(nil),                 // 29: orla.v1.RouteLine
+	(*ExplainRouteRequest)(nil),       // 30: orla.v1.ExplainRouteRequest
+	(*ExplainRouteResponse)(nil),      // 31: orla.v1.ExplainRouteResponse
+	(*Step)(nil),                      // 32: orla.v1.Step
+	(*TailLogsRequest)(nil),           // 33: orla.v1.TailLogsRequest
+	(*TailLogsResponse)(nil),          // 34: orla.v1.TailLogsResponse
+	(*CreateTokenRequest)(nil),        // 35: orla.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),       // 36: orla.v1.CreateTokenResponse
+	(*ListTokensRequest)(nil),         // 37: orla.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),        // 38: orla.v1.ListTokensResponse
+	(*RevokeTokenRequest)(nil),        // 39: orla.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),       // 40: orla.v1.RevokeTokenResponse
+	(*ListNodesRequest)(nil),          // 41: orla.v1.ListNodesRequest
+	(*ListNodesResponse)(nil),         // 42: orla.v1.ListNodesResponse
+	(*NodeLine)(nil),                  // 43: orla.v1.NodeLine
+	(*DrainNodeRequest)(nil),          // 44: orla.v1.DrainNodeRequest
+	(*DrainNodeResponse)(nil),         // 45: orla.v1.DrainNodeResponse
+	(*Problems)(nil),                  // 46: orla.v1.Problems
+	(*Problem)(nil),                   // 47: orla.v1.Problem
+	(*SetSecretRequest)(nil),          // 48: orla.v1.SetSecretRequest
+	(*SetSecretResponse)(nil),         // 49: orla.v1.SetSecretResponse
+	(*ListSecretsRequest)(nil),        // 50: orla.v1.ListSecretsRequest
+	(*ListSecretsResponse)(nil),       // 51: orla.v1.ListSecretsResponse
+	(*RemoveSecretRequest)(nil),       // 52: orla.v1.RemoveSecretRequest
+	(*RemoveSecretResponse)(nil),      // 53: orla.v1.RemoveSecretResponse
+	(*GetValueRequest)(nil),           // 54: orla.v1.GetValueRequest
+	(*GetValueResponse)(nil),          // 55: orla.v1.GetValueResponse
+	(*PutValueRequest)(nil),           // 56: orla.v1.PutValueRequest
+	(*PutValueResponse)(nil),          // 57: orla.v1.PutValueResponse
+	(*DeleteValueRequest)(nil),        // 58: orla.v1.DeleteValueRequest
+	(*DeleteValueResponse)(nil),       // 59: orla.v1.DeleteValueResponse
+	(*ListValuesRequest)(nil),         // 60: orla.v1.ListValuesRequest
+	(*ListValuesResponse)(nil),        // 61: orla.v1.ListValuesResponse
+	(*SetSplitRequest)(nil),           // 62: orla.v1.SetSplitRequest
+	(*SetSplitResponse)(nil),          // 63: orla.v1.SetSplitResponse
+	(*timestamppb.Timestamp)(nil),     // 64: google.protobuf.Timestamp
+	(*Manifest)(nil),                  // 65: orla.v1.Manifest
+	(*durationpb.Duration)(nil),       // 66: google.protobuf.Duration
+	(*Share)(nil),                     // 67: orla.v1.Share
+	(Kind)(0),                         // 68: orla.v1.Kind
+	(*Head)(nil),                      // 69: orla.v1.Head
+	(Abi)(0),                          // 70: orla.v1.Abi
+	(*Route)(nil),                     // 71: orla.v1.Route
+	(*Field)(nil),                     // 72: orla.v1.Field
+	(Role)(0),                         // 73: orla.v1.Role
+	(*Token)(nil),                     // 74: orla.v1.Token
+	(*Secret)(nil),                    // 75: orla.v1.Secret
+	(*ListAuditRequest)(nil),          // 76: orla.v1.ListAuditRequest
+	(*ExportClusterRequest)(nil),      // 77: orla.v1.ExportClusterRequest
+	(*ImportClusterRequest)(nil),      // 78: orla.v1.ImportClusterRequest
+	(*RescueClusterRequest)(nil),      // 79: orla.v1.RescueClusterRequest
+	(*ListCertificatesRequest)(nil),   // 80: orla.v1.ListCertificatesRequest
+	(*ShowCertificateRequest)(nil),    // 81: orla.v1.ShowCertificateRequest
+	(*ImportCertificateRequest)(nil),  // 82: orla.v1.ImportCertificateRequest
+	(*RemoveCertificateRequest)(nil),  // 83: orla.v1.RemoveCertificateRequest
+	(*RenewCertificateRequest)(nil),   // 84: orla.v1.RenewCertificateRequest
+	(*ListAuditResponse)(nil),         // 85: orla.v1.ListAuditResponse
+	(*ExportClusterResponse)(nil),     // 86: orla.v1.ExportClusterResponse
+	(*ImportClusterResponse)(nil),     // 87: orla.v1.ImportClusterResponse
+	(*RescueClusterResponse)(nil),     // 88: orla.v1.RescueClusterResponse
+	(*ListCertificatesResponse)(nil),  // 89: orla.v1.ListCertificatesResponse
+	(*ShowCertificateResponse)(nil),   // 90: orla.v1.ShowCertificateResponse
+	(*ImportCertificateResponse)(nil), // 91: orla.v1.ImportCertificateResponse
+	(*RemoveCertificateResponse)(nil), // 92: orla.v1.RemoveCertificateResponse
+	(*RenewCertificateResponse)(nil),  // 93: orla.v1.RenewCertificateResponse
 }
 var file_orla_v1_control_proto_depIdxs = []int32{
 	64, // 0: orla.v1.GetNodeResponse.started:type_name -> google.protobuf.Timestamp
@@ -4594,36 +4609,46 @@ var file_orla_v1_control_proto_depIdxs = []int32{
 	77, // 77: orla.v1.ControlService.ExportCluster:input_type -> orla.v1.ExportClusterRequest
 	78, // 78: orla.v1.ControlService.ImportCluster:input_type -> orla.v1.ImportClusterRequest
 	79, // 79: orla.v1.ControlService.RescueCluster:input_type -> orla.v1.RescueClusterRequest
-	2,  // 80: orla.v1.ControlService.GetNode:output_type -> orla.v1.GetNodeResponse
-	5,  // 81: orla.v1.ControlService.FindMissingBlobs:output_type -> orla.v1.FindMissingBlobsResponse
-	7,  // 82: orla.v1.ControlService.UploadBlobs:output_type -> orla.v1.UploadBlobsResponse
-	11, // 83: orla.v1.ControlService.Deploy:output_type -> orla.v1.DeployResponse
-	17, // 84: orla.v1.ControlService.Rollback:output_type -> orla.v1.RollbackResponse
-	19, // 85: orla.v1.ControlService.RemoveApp:output_type -> orla.v1.RemoveAppResponse
-	21, // 86: orla.v1.ControlService.ListApps:output_type -> orla.v1.ListAppsResponse
-	24, // 87: orla.v1.ControlService.GetApp:output_type -> orla.v1.GetAppResponse
-	28, // 88: orla.v1.ControlService.ListRoutes:output_type -> orla.v1.ListRoutesResponse
-	31, // 89: orla.v1.ControlService.ExplainRoute:output_type -> orla.v1.ExplainRouteResponse
-	34, // 90: orla.v1.ControlService.TailLogs:output_type -> orla.v1.TailLogsResponse
-	36, // 91: orla.v1.ControlService.CreateToken:output_type -> orla.v1.CreateTokenResponse
-	38, // 92: orla.v1.ControlService.ListTokens:output_type -> orla.v1.ListTokensResponse
-	40, // 93: orla.v1.ControlService.RevokeToken:output_type -> orla.v1.RevokeTokenResponse
-	42, // 94: orla.v1.ControlService.ListNodes:output_type -> orla.v1.ListNodesResponse
-	45, // 95: orla.v1.ControlService.DrainNode:output_type -> orla.v1.DrainNodeResponse
-	49, // 96: orla.v1.ControlService.SetSecret:output_type -> orla.v1.SetSecretResponse
-	51, // 97: orla.v1.ControlService.ListSecrets:output_type -> orla.v1.ListSecretsResponse
-	53, // 98: orla.v1.ControlService.RemoveSecret:output_type -> orla.v1.RemoveSecretResponse
-	55, // 99: orla.v1.ControlService.GetValue:output_type -> orla.v1.GetValueResponse
-	57, // 100: orla.v1.ControlService.PutValue:output_type -> orla.v1.PutValueResponse
-	59, // 101: orla.v1.ControlService.DeleteValue:output_type -> orla.v1.DeleteValueResponse
-	61, // 102: orla.v1.ControlService.ListValues:output_type -> orla.v1.ListValuesResponse
-	63, // 103: orla.v1.ControlService.SetSplit:output_type -> orla.v1.SetSplitResponse
-	80, // 104: orla.v1.ControlService.ListAudit:output_type -> orla.v1.ListAuditResponse
-	81, // 105: orla.v1.ControlService.ExportCluster:output_type -> orla.v1.ExportClusterResponse
-	82, // 106: orla.v1.ControlService.ImportCluster:output_type -> orla.v1.ImportClusterResponse
-	83, // 107: orla.v1.ControlService.RescueCluster:output_type -> orla.v1.RescueClusterResponse
-	80, // [80:108] is the sub-list for method output_type
-	52, // [52:80] is the sub-list for method input_type
+	80, // 80: orla.v1.ControlService.ListCertificates:input_type -> orla.v1.ListCertificatesRequest
+	81, // 81: orla.v1.ControlService.ShowCertificate:input_type -> orla.v1.ShowCertificateRequest
+	82, // 82: orla.v1.ControlService.ImportCertificate:input_type -> orla.v1.ImportCertificateRequest
+	83, // 83: orla.v1.ControlService.RemoveCertificate:input_type -> orla.v1.RemoveCertificateRequest
+	84, // 84: orla.v1.ControlService.RenewCertificate:input_type -> orla.v1.RenewCertificateRequest
+	2,  // 85: orla.v1.ControlService.GetNode:output_type -> orla.v1.GetNodeResponse
+	5,  // 86: orla.v1.ControlService.FindMissingBlobs:output_type -> orla.v1.FindMissingBlobsResponse
+	7,  // 87: orla.v1.ControlService.UploadBlobs:output_type -> orla.v1.UploadBlobsResponse
+	11, // 88: orla.v1.ControlService.Deploy:output_type -> orla.v1.DeployResponse
+	17, // 89: orla.v1.ControlService.Rollback:output_type -> orla.v1.RollbackResponse
+	19, // 90: orla.v1.ControlService.RemoveApp:output_type -> orla.v1.RemoveAppResponse
+	21, // 91: orla.v1.ControlService.ListApps:output_type -> orla.v1.ListAppsResponse
+	24, // 92: orla.v1.ControlService.GetApp:output_type -> orla.v1.GetAppResponse
+	28, // 93: orla.v1.ControlService.ListRoutes:output_type -> orla.v1.ListRoutesResponse
+	31, // 94: orla.v1.ControlService.ExplainRoute:output_type -> orla.v1.ExplainRouteResponse
+	34, // 95: orla.v1.ControlService.TailLogs:output_type -> orla.v1.TailLogsResponse
+	36, // 96: orla.v1.ControlService.CreateToken:output_type -> orla.v1.CreateTokenResponse
+	38, // 97: orla.v1.ControlService.ListTokens:output_type -> orla.v1.ListTokensResponse
+	40, // 98: orla.v1.ControlService.RevokeToken:output_type -> orla.v1.RevokeTokenResponse
+	42, // 99: orla.v1.ControlService.ListNodes:output_type -> orla.v1.ListNodesResponse
+	45, // 100: orla.v1.ControlService.DrainNode:output_type -> orla.v1.DrainNodeResponse
+	49, // 101: orla.v1.ControlService.SetSecret:output_type -> orla.v1.SetSecretResponse
+	51, // 102: orla.v1.ControlService.ListSecrets:output_type -> orla.v1.ListSecretsResponse
+	53, // 103: orla.v1.ControlService.RemoveSecret:output_type -> orla.v1.RemoveSecretResponse
+	55, // 104: orla.v1.ControlService.GetValue:output_type -> orla.v1.GetValueResponse
+	57, // 105: orla.v1.ControlService.PutValue:output_type -> orla.v1.PutValueResponse
+	59, // 106: orla.v1.ControlService.DeleteValue:output_type -> orla.v1.DeleteValueResponse
+	61, // 107: orla.v1.ControlService.ListValues:output_type -> orla.v1.ListValuesResponse
+	63, // 108: orla.v1.ControlService.SetSplit:output_type -> orla.v1.SetSplitResponse
+	85, // 109: orla.v1.ControlService.ListAudit:output_type -> orla.v1.ListAuditResponse
+	86, // 110: orla.v1.ControlService.ExportCluster:output_type -> orla.v1.ExportClusterResponse
+	87, // 111: orla.v1.ControlService.ImportCluster:output_type -> orla.v1.ImportClusterResponse
+	88, // 112: orla.v1.ControlService.RescueCluster:output_type -> orla.v1.RescueClusterResponse
+	89, // 113: orla.v1.ControlService.ListCertificates:output_type -> orla.v1.ListCertificatesResponse
+	90, // 114: orla.v1.ControlService.ShowCertificate:output_type -> orla.v1.ShowCertificateResponse
+	91, // 115: orla.v1.ControlService.ImportCertificate:output_type -> orla.v1.ImportCertificateResponse
+	92, // 116: orla.v1.ControlService.RemoveCertificate:output_type -> orla.v1.RemoveCertificateResponse
+	93, // 117: orla.v1.ControlService.RenewCertificate:output_type -> orla.v1.RenewCertificateResponse
+	85, // [85:118] is the sub-list for method output_type
+	52, // [52:85] is the sub-list for method input_type
 	52, // [52:52] is the sub-list for extension type_name
 	52, // [52:52] is the sub-list for extension extendee
 	0,  // [0:52] is the sub-list for field type_name
@@ -4635,6 +4660,7 @@ func file_orla_v1_control_proto_init() {
 		return
 	}
 	file_orla_v1_audit_proto_init()
+	file_orla_v1_certs_proto_init()
 	file_orla_v1_manifest_proto_init()
 	file_orla_v1_recovery_proto_init()
 	file_orla_v1_secret_proto_init()

@@ -110,6 +110,21 @@ const (
 	// ControlServiceRescueClusterProcedure is the fully-qualified name of the ControlService's
 	// RescueCluster RPC.
 	ControlServiceRescueClusterProcedure = "/orla.v1.ControlService/RescueCluster"
+	// ControlServiceListCertificatesProcedure is the fully-qualified name of the ControlService's
+	// ListCertificates RPC.
+	ControlServiceListCertificatesProcedure = "/orla.v1.ControlService/ListCertificates"
+	// ControlServiceShowCertificateProcedure is the fully-qualified name of the ControlService's
+	// ShowCertificate RPC.
+	ControlServiceShowCertificateProcedure = "/orla.v1.ControlService/ShowCertificate"
+	// ControlServiceImportCertificateProcedure is the fully-qualified name of the ControlService's
+	// ImportCertificate RPC.
+	ControlServiceImportCertificateProcedure = "/orla.v1.ControlService/ImportCertificate"
+	// ControlServiceRemoveCertificateProcedure is the fully-qualified name of the ControlService's
+	// RemoveCertificate RPC.
+	ControlServiceRemoveCertificateProcedure = "/orla.v1.ControlService/RemoveCertificate"
+	// ControlServiceRenewCertificateProcedure is the fully-qualified name of the ControlService's
+	// RenewCertificate RPC.
+	ControlServiceRenewCertificateProcedure = "/orla.v1.ControlService/RenewCertificate"
 )
 
 // ControlServiceClient is a client for the orla.v1.ControlService service.
@@ -187,6 +202,18 @@ type ControlServiceClient interface {
 	// RescueCluster tells how the hubs are, and brings changes back to those that are left
 	// of a cluster that has lost its majority for good. Role: admin.
 	RescueCluster(context.Context, *connect.Request[v1.RescueClusterRequest]) (*connect.Response[v1.RescueClusterResponse], error)
+	// ListCertificates returns the certificates of the node, which has all of the
+	// cluster's. Role: viewer.
+	ListCertificates(context.Context, *connect.Request[v1.ListCertificatesRequest]) (*connect.Response[v1.ListCertificatesResponse], error)
+	// ShowCertificate returns a host's. Role: viewer.
+	ShowCertificate(context.Context, *connect.Request[v1.ShowCertificateRequest]) (*connect.Response[v1.ShowCertificateResponse], error)
+	// ImportCertificate stores one for every node, in place of what the host has. Role:
+	// admin.
+	ImportCertificate(context.Context, *connect.Request[v1.ImportCertificateRequest]) (*connect.Response[v1.ImportCertificateResponse], error)
+	// RemoveCertificate takes an imported or ordered one away. Role: admin.
+	RemoveCertificate(context.Context, *connect.Request[v1.RemoveCertificateRequest]) (*connect.Response[v1.RemoveCertificateResponse], error)
+	// RenewCertificate orders a new one and returns when it is there. Role: admin.
+	RenewCertificate(context.Context, *connect.Request[v1.RenewCertificateRequest]) (*connect.Response[v1.RenewCertificateResponse], error)
 }
 
 // NewControlServiceClient constructs a client for the orla.v1.ControlService service. By default,
@@ -368,39 +395,74 @@ func NewControlServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			connect.WithSchema(controlServiceMethods.ByName("RescueCluster")),
 			connect.WithClientOptions(opts...),
 		),
+		listCertificates: connect.NewClient[v1.ListCertificatesRequest, v1.ListCertificatesResponse](
+			httpClient,
+			baseURL+ControlServiceListCertificatesProcedure,
+			connect.WithSchema(controlServiceMethods.ByName("ListCertificates")),
+			connect.WithClientOptions(opts...),
+		),
+		showCertificate: connect.NewClient[v1.ShowCertificateRequest, v1.ShowCertificateResponse](
+			httpClient,
+			baseURL+ControlServiceShowCertificateProcedure,
+			connect.WithSchema(controlServiceMethods.ByName("ShowCertificate")),
+			connect.WithClientOptions(opts...),
+		),
+		importCertificate: connect.NewClient[v1.ImportCertificateRequest, v1.ImportCertificateResponse](
+			httpClient,
+			baseURL+ControlServiceImportCertificateProcedure,
+			connect.WithSchema(controlServiceMethods.ByName("ImportCertificate")),
+			connect.WithClientOptions(opts...),
+		),
+		removeCertificate: connect.NewClient[v1.RemoveCertificateRequest, v1.RemoveCertificateResponse](
+			httpClient,
+			baseURL+ControlServiceRemoveCertificateProcedure,
+			connect.WithSchema(controlServiceMethods.ByName("RemoveCertificate")),
+			connect.WithClientOptions(opts...),
+		),
+		renewCertificate: connect.NewClient[v1.RenewCertificateRequest, v1.RenewCertificateResponse](
+			httpClient,
+			baseURL+ControlServiceRenewCertificateProcedure,
+			connect.WithSchema(controlServiceMethods.ByName("RenewCertificate")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // controlServiceClient implements ControlServiceClient.
 type controlServiceClient struct {
-	getNode          *connect.Client[v1.GetNodeRequest, v1.GetNodeResponse]
-	findMissingBlobs *connect.Client[v1.FindMissingBlobsRequest, v1.FindMissingBlobsResponse]
-	uploadBlobs      *connect.Client[v1.UploadBlobsRequest, v1.UploadBlobsResponse]
-	deploy           *connect.Client[v1.DeployRequest, v1.DeployResponse]
-	rollback         *connect.Client[v1.RollbackRequest, v1.RollbackResponse]
-	removeApp        *connect.Client[v1.RemoveAppRequest, v1.RemoveAppResponse]
-	listApps         *connect.Client[v1.ListAppsRequest, v1.ListAppsResponse]
-	getApp           *connect.Client[v1.GetAppRequest, v1.GetAppResponse]
-	listRoutes       *connect.Client[v1.ListRoutesRequest, v1.ListRoutesResponse]
-	explainRoute     *connect.Client[v1.ExplainRouteRequest, v1.ExplainRouteResponse]
-	tailLogs         *connect.Client[v1.TailLogsRequest, v1.TailLogsResponse]
-	createToken      *connect.Client[v1.CreateTokenRequest, v1.CreateTokenResponse]
-	listTokens       *connect.Client[v1.ListTokensRequest, v1.ListTokensResponse]
-	revokeToken      *connect.Client[v1.RevokeTokenRequest, v1.RevokeTokenResponse]
-	listNodes        *connect.Client[v1.ListNodesRequest, v1.ListNodesResponse]
-	drainNode        *connect.Client[v1.DrainNodeRequest, v1.DrainNodeResponse]
-	setSecret        *connect.Client[v1.SetSecretRequest, v1.SetSecretResponse]
-	listSecrets      *connect.Client[v1.ListSecretsRequest, v1.ListSecretsResponse]
-	removeSecret     *connect.Client[v1.RemoveSecretRequest, v1.RemoveSecretResponse]
-	getValue         *connect.Client[v1.GetValueRequest, v1.GetValueResponse]
-	putValue         *connect.Client[v1.PutValueRequest, v1.PutValueResponse]
-	deleteValue      *connect.Client[v1.DeleteValueRequest, v1.DeleteValueResponse]
-	listValues       *connect.Client[v1.ListValuesRequest, v1.ListValuesResponse]
-	setSplit         *connect.Client[v1.SetSplitRequest, v1.SetSplitResponse]
-	listAudit        *connect.Client[v1.ListAuditRequest, v1.ListAuditResponse]
-	exportCluster    *connect.Client[v1.ExportClusterRequest, v1.ExportClusterResponse]
-	importCluster    *connect.Client[v1.ImportClusterRequest, v1.ImportClusterResponse]
-	rescueCluster    *connect.Client[v1.RescueClusterRequest, v1.RescueClusterResponse]
+	getNode           *connect.Client[v1.GetNodeRequest, v1.GetNodeResponse]
+	findMissingBlobs  *connect.Client[v1.FindMissingBlobsRequest, v1.FindMissingBlobsResponse]
+	uploadBlobs       *connect.Client[v1.UploadBlobsRequest, v1.UploadBlobsResponse]
+	deploy            *connect.Client[v1.DeployRequest, v1.DeployResponse]
+	rollback          *connect.Client[v1.RollbackRequest, v1.RollbackResponse]
+	removeApp         *connect.Client[v1.RemoveAppRequest, v1.RemoveAppResponse]
+	listApps          *connect.Client[v1.ListAppsRequest, v1.ListAppsResponse]
+	getApp            *connect.Client[v1.GetAppRequest, v1.GetAppResponse]
+	listRoutes        *connect.Client[v1.ListRoutesRequest, v1.ListRoutesResponse]
+	explainRoute      *connect.Client[v1.ExplainRouteRequest, v1.ExplainRouteResponse]
+	tailLogs          *connect.Client[v1.TailLogsRequest, v1.TailLogsResponse]
+	createToken       *connect.Client[v1.CreateTokenRequest, v1.CreateTokenResponse]
+	listTokens        *connect.Client[v1.ListTokensRequest, v1.ListTokensResponse]
+	revokeToken       *connect.Client[v1.RevokeTokenRequest, v1.RevokeTokenResponse]
+	listNodes         *connect.Client[v1.ListNodesRequest, v1.ListNodesResponse]
+	drainNode         *connect.Client[v1.DrainNodeRequest, v1.DrainNodeResponse]
+	setSecret         *connect.Client[v1.SetSecretRequest, v1.SetSecretResponse]
+	listSecrets       *connect.Client[v1.ListSecretsRequest, v1.ListSecretsResponse]
+	removeSecret      *connect.Client[v1.RemoveSecretRequest, v1.RemoveSecretResponse]
+	getValue          *connect.Client[v1.GetValueRequest, v1.GetValueResponse]
+	putValue          *connect.Client[v1.PutValueRequest, v1.PutValueResponse]
+	deleteValue       *connect.Client[v1.DeleteValueRequest, v1.DeleteValueResponse]
+	listValues        *connect.Client[v1.ListValuesRequest, v1.ListValuesResponse]
+	setSplit          *connect.Client[v1.SetSplitRequest, v1.SetSplitResponse]
+	listAudit         *connect.Client[v1.ListAuditRequest, v1.ListAuditResponse]
+	exportCluster     *connect.Client[v1.ExportClusterRequest, v1.ExportClusterResponse]
+	importCluster     *connect.Client[v1.ImportClusterRequest, v1.ImportClusterResponse]
+	rescueCluster     *connect.Client[v1.RescueClusterRequest, v1.RescueClusterResponse]
+	listCertificates  *connect.Client[v1.ListCertificatesRequest, v1.ListCertificatesResponse]
+	showCertificate   *connect.Client[v1.ShowCertificateRequest, v1.ShowCertificateResponse]
+	importCertificate *connect.Client[v1.ImportCertificateRequest, v1.ImportCertificateResponse]
+	removeCertificate *connect.Client[v1.RemoveCertificateRequest, v1.RemoveCertificateResponse]
+	renewCertificate  *connect.Client[v1.RenewCertificateRequest, v1.RenewCertificateResponse]
 }
 
 // GetNode calls orla.v1.ControlService.GetNode.
@@ -543,6 +605,31 @@ func (c *controlServiceClient) RescueCluster(ctx context.Context, req *connect.R
 	return c.rescueCluster.CallUnary(ctx, req)
 }
 
+// ListCertificates calls orla.v1.ControlService.ListCertificates.
+func (c *controlServiceClient) ListCertificates(ctx context.Context, req *connect.Request[v1.ListCertificatesRequest]) (*connect.Response[v1.ListCertificatesResponse], error) {
+	return c.listCertificates.CallUnary(ctx, req)
+}
+
+// ShowCertificate calls orla.v1.ControlService.ShowCertificate.
+func (c *controlServiceClient) ShowCertificate(ctx context.Context, req *connect.Request[v1.ShowCertificateRequest]) (*connect.Response[v1.ShowCertificateResponse], error) {
+	return c.showCertificate.CallUnary(ctx, req)
+}
+
+// ImportCertificate calls orla.v1.ControlService.ImportCertificate.
+func (c *controlServiceClient) ImportCertificate(ctx context.Context, req *connect.Request[v1.ImportCertificateRequest]) (*connect.Response[v1.ImportCertificateResponse], error) {
+	return c.importCertificate.CallUnary(ctx, req)
+}
+
+// RemoveCertificate calls orla.v1.ControlService.RemoveCertificate.
+func (c *controlServiceClient) RemoveCertificate(ctx context.Context, req *connect.Request[v1.RemoveCertificateRequest]) (*connect.Response[v1.RemoveCertificateResponse], error) {
+	return c.removeCertificate.CallUnary(ctx, req)
+}
+
+// RenewCertificate calls orla.v1.ControlService.RenewCertificate.
+func (c *controlServiceClient) RenewCertificate(ctx context.Context, req *connect.Request[v1.RenewCertificateRequest]) (*connect.Response[v1.RenewCertificateResponse], error) {
+	return c.renewCertificate.CallUnary(ctx, req)
+}
+
 // ControlServiceHandler is an implementation of the orla.v1.ControlService service.
 type ControlServiceHandler interface {
 	// GetNode describes the node that answers. Role: viewer.
@@ -618,6 +705,18 @@ type ControlServiceHandler interface {
 	// RescueCluster tells how the hubs are, and brings changes back to those that are left
 	// of a cluster that has lost its majority for good. Role: admin.
 	RescueCluster(context.Context, *connect.Request[v1.RescueClusterRequest]) (*connect.Response[v1.RescueClusterResponse], error)
+	// ListCertificates returns the certificates of the node, which has all of the
+	// cluster's. Role: viewer.
+	ListCertificates(context.Context, *connect.Request[v1.ListCertificatesRequest]) (*connect.Response[v1.ListCertificatesResponse], error)
+	// ShowCertificate returns a host's. Role: viewer.
+	ShowCertificate(context.Context, *connect.Request[v1.ShowCertificateRequest]) (*connect.Response[v1.ShowCertificateResponse], error)
+	// ImportCertificate stores one for every node, in place of what the host has. Role:
+	// admin.
+	ImportCertificate(context.Context, *connect.Request[v1.ImportCertificateRequest]) (*connect.Response[v1.ImportCertificateResponse], error)
+	// RemoveCertificate takes an imported or ordered one away. Role: admin.
+	RemoveCertificate(context.Context, *connect.Request[v1.RemoveCertificateRequest]) (*connect.Response[v1.RemoveCertificateResponse], error)
+	// RenewCertificate orders a new one and returns when it is there. Role: admin.
+	RenewCertificate(context.Context, *connect.Request[v1.RenewCertificateRequest]) (*connect.Response[v1.RenewCertificateResponse], error)
 }
 
 // NewControlServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -795,6 +894,36 @@ func NewControlServiceHandler(svc ControlServiceHandler, opts ...connect.Handler
 		connect.WithSchema(controlServiceMethods.ByName("RescueCluster")),
 		connect.WithHandlerOptions(opts...),
 	)
+	controlServiceListCertificatesHandler := connect.NewUnaryHandler(
+		ControlServiceListCertificatesProcedure,
+		svc.ListCertificates,
+		connect.WithSchema(controlServiceMethods.ByName("ListCertificates")),
+		connect.WithHandlerOptions(opts...),
+	)
+	controlServiceShowCertificateHandler := connect.NewUnaryHandler(
+		ControlServiceShowCertificateProcedure,
+		svc.ShowCertificate,
+		connect.WithSchema(controlServiceMethods.ByName("ShowCertificate")),
+		connect.WithHandlerOptions(opts...),
+	)
+	controlServiceImportCertificateHandler := connect.NewUnaryHandler(
+		ControlServiceImportCertificateProcedure,
+		svc.ImportCertificate,
+		connect.WithSchema(controlServiceMethods.ByName("ImportCertificate")),
+		connect.WithHandlerOptions(opts...),
+	)
+	controlServiceRemoveCertificateHandler := connect.NewUnaryHandler(
+		ControlServiceRemoveCertificateProcedure,
+		svc.RemoveCertificate,
+		connect.WithSchema(controlServiceMethods.ByName("RemoveCertificate")),
+		connect.WithHandlerOptions(opts...),
+	)
+	controlServiceRenewCertificateHandler := connect.NewUnaryHandler(
+		ControlServiceRenewCertificateProcedure,
+		svc.RenewCertificate,
+		connect.WithSchema(controlServiceMethods.ByName("RenewCertificate")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/orla.v1.ControlService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case ControlServiceGetNodeProcedure:
@@ -853,6 +982,16 @@ func NewControlServiceHandler(svc ControlServiceHandler, opts ...connect.Handler
 			controlServiceImportClusterHandler.ServeHTTP(w, r)
 		case ControlServiceRescueClusterProcedure:
 			controlServiceRescueClusterHandler.ServeHTTP(w, r)
+		case ControlServiceListCertificatesProcedure:
+			controlServiceListCertificatesHandler.ServeHTTP(w, r)
+		case ControlServiceShowCertificateProcedure:
+			controlServiceShowCertificateHandler.ServeHTTP(w, r)
+		case ControlServiceImportCertificateProcedure:
+			controlServiceImportCertificateHandler.ServeHTTP(w, r)
+		case ControlServiceRemoveCertificateProcedure:
+			controlServiceRemoveCertificateHandler.ServeHTTP(w, r)
+		case ControlServiceRenewCertificateProcedure:
+			controlServiceRenewCertificateHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -972,4 +1111,24 @@ func (UnimplementedControlServiceHandler) ImportCluster(context.Context, *connec
 
 func (UnimplementedControlServiceHandler) RescueCluster(context.Context, *connect.Request[v1.RescueClusterRequest]) (*connect.Response[v1.RescueClusterResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("orla.v1.ControlService.RescueCluster is not implemented"))
+}
+
+func (UnimplementedControlServiceHandler) ListCertificates(context.Context, *connect.Request[v1.ListCertificatesRequest]) (*connect.Response[v1.ListCertificatesResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("orla.v1.ControlService.ListCertificates is not implemented"))
+}
+
+func (UnimplementedControlServiceHandler) ShowCertificate(context.Context, *connect.Request[v1.ShowCertificateRequest]) (*connect.Response[v1.ShowCertificateResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("orla.v1.ControlService.ShowCertificate is not implemented"))
+}
+
+func (UnimplementedControlServiceHandler) ImportCertificate(context.Context, *connect.Request[v1.ImportCertificateRequest]) (*connect.Response[v1.ImportCertificateResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("orla.v1.ControlService.ImportCertificate is not implemented"))
+}
+
+func (UnimplementedControlServiceHandler) RemoveCertificate(context.Context, *connect.Request[v1.RemoveCertificateRequest]) (*connect.Response[v1.RemoveCertificateResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("orla.v1.ControlService.RemoveCertificate is not implemented"))
+}
+
+func (UnimplementedControlServiceHandler) RenewCertificate(context.Context, *connect.Request[v1.RenewCertificateRequest]) (*connect.Response[v1.RenewCertificateResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("orla.v1.ControlService.RenewCertificate is not implemented"))
 }
