@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -129,7 +130,10 @@ func checkDirectory(d Directory) error {
 	case u.Scheme != "https":
 		return fmt.Errorf("the ACME directory %q has to begin with https:// (RFC 8555 §6.1)", d.URL)
 	case (d.EABKeyID == "") != (d.EABKey == ""):
-		return fmt.Errorf("the external account binding for %s takes both a key id and a key", u)
+		return fmt.Errorf("the external account binding for %s takes both a key id and a key: pass --acme-eab-key-id and --acme-eab-key-file, or for a second CA --acme-fallback-eab-key-id and --acme-fallback-eab-key-file", u)
+	}
+	if _, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(d.EABKey, "=")); err != nil {
+		return fmt.Errorf("the key of the external account binding for %s is no base64url: its file has to hold what the CA calls HMAC key, and nothing else", u)
 	}
 	return nil
 }
@@ -154,13 +158,12 @@ func (iss *acmeIssuer) Issue(ctx context.Context, request *x509.CertificateReque
 		if err != nil {
 			return nil, iss.failed(err)
 		}
-		if old, ok := ctx.Value(replacing{}).(*held); ok && old.GetDirectory() == certmagic.StorageKeys.Safe(iss.IssuerKey()) {
-			params.Replaces, err = x509.ParseCertificate(old.GetChain()[0])
-			if err != nil {
-				params.Replaces = nil
-			}
-		}
+		params.Replaces = iss.replaced(ctx)
 		chains, err := iss.client.ObtainCertificate(ctx, params)
+		if params.Replaces != nil && refusesReplacing(err) {
+			params.Replaces = nil
+			chains, err = iss.client.ObtainCertificate(ctx, params)
+		}
 		if problem, ok := errors.AsType[acme.Problem](err); ok && problem.Type == acme.ProblemTypeAccountDoesNotExist && !again {
 			// The CA has forgotten the account: it was set up anew.
 			if err := iss.forgetAccount(ctx); err != nil {
@@ -176,6 +179,30 @@ func (iss *acmeIssuer) Issue(ctx context.Context, request *x509.CertificateReque
 		}
 		return &certmagic.IssuedCertificate{Certificate: chains[0].ChainPEM, Metadata: chains[0]}, nil
 	}
+}
+
+// replaced returns the certificate of this CA that is being renewed; nil: there is none.
+func (iss *acmeIssuer) replaced(ctx context.Context) *x509.Certificate {
+	old, ok := ctx.Value(replacing{}).(*held)
+	if !ok || old.GetDirectory() != certmagic.StorageKeys.Safe(iss.IssuerKey()) {
+		return nil
+	}
+	leaf, err := x509.ParseCertificate(old.GetChain()[0])
+	if err != nil {
+		return nil // an order like any other
+	}
+	return leaf
+}
+
+// refusesReplacing reports whether a CA may have refused an order for the certificate
+// that it is to replace (RFC 9773 §5): one that was set up anew does not know it, and one
+// that has given it to another account does not say so.
+func refusesReplacing(err error) bool {
+	problem, ok := errors.AsType[acme.Problem](err)
+	if _, validated := problem.Resource.(acme.Authorization); !ok || validated {
+		return false
+	}
+	return problem.Type == acme.ProblemTypeMalformed || problem.Type == acme.ProblemTypeUnauthorized || problem.Status == http.StatusNotFound
 }
 
 // issueError is why a directory did not issue.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/mholt/acmez/v3/acme"
@@ -55,10 +56,24 @@ func worst(p acme.Problem) acme.Problem {
 	return p.Subproblems[0].Problem
 }
 
+// problemType is p's type, or a better one where CAs are known to be vague about a name
+// that they looked for in vain.
+func problemType(p acme.Problem) string {
+	if p.Type == acme.ProblemTypeMalformed || p.Type == acme.ProblemTypeUnauthorized {
+		switch {
+		case strings.Contains(p.Detail, "ould not resolve"):
+			return acme.ProblemTypeDNS
+		case strings.Contains(p.Detail, "ailed to connect"):
+			return acme.ProblemTypeConnection
+		}
+	}
+	return p.Type
+}
+
 // problemAdvice is about a CA's answer (RFC 8555 §6.7).
 func problemAdvice(subject, from string, p acme.Problem, account bool) string {
 	said := fmt.Sprintf("the CA says %q", p.Detail)
-	switch p.Type {
+	switch problemType(p) {
 	case acme.ProblemTypeExternalAccountRequired:
 		return fmt.Sprintf("the CA at %s gives accounts to its customers only: pass the external account binding that it gave you with --acme-eab-key-id and --acme-eab-key-file (%s)", from, said)
 	case acme.ProblemTypeConnection:

@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"path/filepath"
@@ -549,6 +550,8 @@ func TestAdvice(t *testing.T) {
 		{"refused account", account(acme.Problem{Type: acme.ProblemTypeUnauthorized, Detail: "no"}), "refuses an account"},
 		{"connection", acme.Problem{Type: acme.ProblemTypeConnection}, "port 80"},
 		{"does not resolve", acme.Problem{Type: acme.ProblemTypeDNS}, "add A or AAAA records"},
+		{"vague about DNS", acme.Problem{Type: acme.ProblemTypeMalformed, Detail: "Could not resolve URL"}, "add A or AAAA records"},
+		{"vague about a connection", acme.Problem{Type: acme.ProblemTypeUnauthorized, Detail: "Failed to connect to 192.0.2.1"}, "port 80"},
 		{"answered by another", acme.Problem{Type: acme.ProblemTypeUnauthorized}, "something else"},
 		{"compound", acme.Problem{Type: acme.ProblemTypeCompound, Subproblems: []acme.Subproblem{{Problem: acme.Problem{Type: acme.ProblemTypeCAA}}}}, "CAA record"},
 		{"root", x509.UnknownAuthorityError{}, "--acme-ca-root"},
@@ -557,6 +560,28 @@ func TestAdvice(t *testing.T) {
 		err := &issueError{Directory{URL: "https://ca.example/dir"}, tt.err}
 		if got := advice("shop.example", err); !strings.Contains(got, tt.want) {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+// TestRefusesReplacing: an order is not made twice for what has nothing to do with the
+// certificate that it replaces.
+func TestRefusesReplacing(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		err  error
+		want bool
+	}{
+		{"nothing", nil, false},
+		{"the network", errors.New("refused"), false},
+		{"another CA's certificate", acme.Problem{Type: acme.ProblemTypeMalformed}, true},
+		{"another account's", fmt.Errorf("new order: %w", acme.Problem{Type: acme.ProblemTypeUnauthorized}), true},
+		{"unknown", acme.Problem{Status: 404}, true},
+		{"a limit", acme.Problem{Type: acme.ProblemTypeRateLimited}, false},
+		{"a validation", acme.Problem{Type: acme.ProblemTypeUnauthorized, Resource: acme.Authorization{}}, false},
+	} {
+		if got := refusesReplacing(tt.err); got != tt.want {
+			t.Errorf("refusesReplacing(%s) = %t, want %t", tt.name, got, tt.want)
 		}
 	}
 }
@@ -576,6 +601,7 @@ func TestBadACME(t *testing.T) {
 		{"http", ACME{Directories: []Directory{{URL: "http://ca.example"}}}, "https://"},
 		{"no URL", ACME{Directories: []Directory{{URL: "ca.example"}}}, "no URL"},
 		{"half a binding", ACME{Directories: []Directory{{EABKeyID: "a"}}}, "both a key id and a key"},
+		{"a key that is none", ACME{Directories: []Directory{{EABKeyID: "a", EABKey: "a key"}}}, "no base64url"},
 		{"no root file", ACME{Directories: good.Directories, RootFile: "/nonexistent/root.pem"}, "--acme-ca-root"},
 		{"no root in it", ACME{Directories: good.Directories, RootFile: notPEM}, "-----BEGIN CERTIFICATE-----"},
 	} {
