@@ -4,6 +4,7 @@ package acmetest
 
 import (
 	"testing"
+	"time"
 
 	"github.com/orla-edge/orla/internal/lab"
 	"github.com/orla-edge/orla/internal/pebble"
@@ -13,6 +14,7 @@ import (
 // the authority asks, and whatever becomes of the one that orders. All the time, some
 // nonces are rejected, and some requests fail.
 func TestCluster(t *testing.T) {
+	t.Parallel()
 	s := newScene(t, lab.Options{Hubs: 3, Edges: 1}, pebble.Options{})
 	t.Run("one order", func(t *testing.T) { s.with(t).oneOrder() })
 	t.Run("asked elsewhere", func(t *testing.T) { s.with(t).askedElsewhere() })
@@ -84,9 +86,10 @@ func (s *scene) holderKilled() {
 	}
 	<-hold.Arrived()
 	holder.Kill()
+	killed := time.Now()
 	hold.Release()
 	leaf, took := s.awaitOn(host, nil, others...)
-	s.t.Logf("served by the others %v after it was issued", took)
+	s.t.Logf("served by the others %v after it was issued, %s after the kill", took, time.Since(killed).Round(time.Millisecond))
 	s.wantOrders(host, 2) // the first was given up
 	if n := len(s.ca.Accepted(pebble.Finalize)) - finalized; n != 1 {
 		s.t.Errorf("%d certificates were issued, want 1", n)

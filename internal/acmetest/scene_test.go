@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -71,7 +72,7 @@ func (s *scene) handshake(ctx context.Context, n *lab.Node, host string) (*x509.
 	if err != nil {
 		return nil, err
 	}
-	defer c.Close()                                                 //nolint:errcheck // nothing was sent
+	defer c.Close()
 	return c.(*tls.Conn).ConnectionState().PeerCertificates[0], nil //nolint:forcetypeassert // of a TLS dialer
 }
 
@@ -193,4 +194,28 @@ func (s *scene) write(files map[string]string) string {
 		}
 	}
 	return dir
+}
+
+// awaitFailure waits until the node says, since it was started, that an order has failed,
+// and returns when it tries again: how long from now by the node's clock.
+func (s *scene) awaitFailure(n *lab.Node) time.Duration {
+	s.t.Helper()
+	next := regexp.MustCompile(`(?m)^.*level=ERROR msg="certificate not obtained".* next=(\S+)`)
+	timeout := time.After(lab.Patience)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if m := next.FindStringSubmatch(n.Log()); m != nil {
+			at, err := time.Parse(time.RFC3339, strings.Trim(m[1], `"`))
+			if err != nil {
+				s.t.Fatalf("%v in %q", err, m[0])
+			}
+			return at.Sub(time.Now().Add(s.ahead))
+		}
+		select {
+		case <-timeout:
+			s.t.Fatalf("no order has failed after %s\n%s", lab.Patience, s.logs())
+		case <-tick.C:
+		}
+	}
 }

@@ -1,0 +1,58 @@
+//go:build linux && amd64
+
+package acmetest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/orla-edge/orla/internal/lab"
+	"github.com/orla-edge/orla/internal/pebble"
+)
+
+const day = 24 * time.Hour
+
+// TestAuthorityDown: the authority is not there for two weeks, in which a certificate of
+// 90 days is to be renewed. The weeks are leaps of the clocks. All handshakes succeed, and
+// the certificate is renewed minutes after the authority is back, as somebody who knows
+// nothing of what was.
+func TestAuthorityDown(t *testing.T) {
+	t.Parallel()
+	const host = "patient.example"
+	s := newScene(t, lab.Options{}, pebble.Options{Validity: 90 * day})
+	n := s.Nodes[0]
+	s.deploy(host)
+	old, _ := s.awaitOn(host, nil, n)
+	s.ca.Close()
+	for _, at := range []time.Duration{62 * day, 69 * day, 76 * day} {
+		s.leap(n, at)
+		again := s.awaitFailure(n)
+		if again > 10*time.Minute || again <= 0 {
+			t.Errorf("on day %d the order is tried again in %s, want minutes", at/day, again)
+		}
+		leaf, err := s.handshake(t.Context(), n, host)
+		if err != nil || !leaf.Equal(old) {
+			t.Fatalf("handshake on day %d: %v, want the old certificate\n%s", at/day, err, s.logs())
+		}
+	}
+	back := 76*day + 10*time.Minute
+	s.ca.Reset(back)
+	s.ca.Open()
+	s.leap(n, back)
+	renewed, _ := s.awaitOn(host, old, n)
+	if left := renewed.NotAfter.Sub(old.NotAfter); left < 75*day {
+		t.Errorf("the new certificate ends %s after the old one", left)
+	}
+	if n := len(s.ca.Accepted(pebble.NewAccount)); n != 2 {
+		t.Errorf("%d accounts were made, want one with each authority", n)
+	}
+}
+
+// leap has the node live at another time.
+func (s *scene) leap(n *lab.Node, ahead time.Duration) {
+	s.t.Helper()
+	n.Kill()
+	s.ahead = ahead
+	n.SetClock(ahead)
+	n.Start()
+}
