@@ -21,6 +21,8 @@ const (
 	stagesAtOnce = 4
 	// tellEvery is how often a node says what it is at.
 	tellEvery = 300 * time.Millisecond
+	// settleEach is how often what was staged is synced to the disk.
+	settleEach = 250 * time.Millisecond
 	// maxKeep bounds how long a node keeps a release ready that may never go live.
 	maxKeep = 10 * time.Minute
 )
@@ -92,7 +94,12 @@ func (s *Service) onStage(ctx context.Context, msg cluster.Message) {
 
 func (s *Service) runStage(ctx context.Context, st *orlav1.Stage, job *staging) {
 	answer := &orlav1.Staged{Id: st.GetId(), Node: s.cfg.Node}
-	r, err := s.stageHere(ctx, st)
+	r, settle, err := s.stageHere(ctx, st)
+	defer func() {
+		if err := settle(); err != nil {
+			s.cfg.Logger.Error("manifest not synced to the disk", "app", st.GetName(), "release", st.GetRelease(), "error", err)
+		}
+	}()
 	switch {
 	case ctx.Err() != nil:
 		if r != nil {
@@ -119,28 +126,49 @@ func (s *Service) runStage(ctx context.Context, st *orlav1.Stage, job *staging) 
 		return
 	}
 	s.send(cluster.Hubs, topicStaged+st.GetId(), answer)
+	<-ctx.Done() // the release is live, or is not to be
+	s.quietly()
 }
 
-// stageHere fetches, verifies and builds a release.
-func (s *Service) stageHere(ctx context.Context, st *orlav1.Stage) (*dispatch.Release, error) {
+// quietly waits for the next of the moments at which manifests are synced, so that those of
+// several pushes cost the disk one write, and none of them holds up a push.
+func (s *Service) quietly() {
+	next := time.NewTimer(time.Until(time.Now().Truncate(settleEach).Add(settleEach)))
+	defer next.Stop()
+	select {
+	case <-next.C:
+	case <-s.stopped:
+	}
+}
+
+// stageHere fetches, verifies and builds a release. What it has kept of it is written;
+// settle, which is to be called in any case, makes sure of that against a power failure:
+// the hub that has asked has done so before the head moves.
+func (s *Service) stageHere(ctx context.Context, st *orlav1.Stage) (r *dispatch.Release, settle func() error, err error) {
+	settle = func() error { return nil }
 	select {
 	case s.stagings.slots <- struct{}{}:
 		defer func() { <-s.stagings.slots }()
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		return nil, settle, context.Cause(ctx)
 	}
 	digest, err := modules.ParseDigest(st.GetDigest())
 	if err != nil {
-		return nil, err
+		return nil, settle, err
 	}
 	if r := s.keep(st.GetName(), dispatch.Part{Number: st.GetRelease(), Digest: digest}); r != nil {
-		return r, nil
+		return r, settle, nil
 	}
+	m, settle, err := s.stagedManifest(ctx, st, digest)
+	if err == nil {
+		r, err = s.stageManifest(ctx, st, digest, m)
+	}
+	return r, settle, err
+}
+
+// stageManifest fetches and builds the rest of a release.
+func (s *Service) stageManifest(ctx context.Context, st *orlav1.Stage, digest modules.Digest, m *orlav1.Manifest) (*dispatch.Release, error) {
 	tell := s.teller(st)
-	m, err := s.stagedManifest(ctx, st, digest)
-	if err != nil {
-		return nil, err
-	}
 	if m.GetName() != st.GetName() {
 		return nil, fmt.Errorf("the manifest is of %q", m.GetName())
 	}
@@ -158,24 +186,27 @@ func (s *Service) stageHere(ctx context.Context, st *orlav1.Stage) (*dispatch.Re
 	return s.cfg.Dispatcher.Build(ctx, dispatch.Spec{Number: st.GetRelease(), Digest: digest, Since: st.GetSince().AsTime(), Manifest: m})
 }
 
-// stagedManifest returns the manifest that came along, or fetches it. It is on disk
-// then.
-func (s *Service) stagedManifest(ctx context.Context, st *orlav1.Stage, digest modules.Digest) (*orlav1.Manifest, error) {
-	if len(st.GetManifest()) == 0 {
-		b, err := s.cfg.Fetcher.ReadFrom(ctx, st.GetPeers(), digest, maxMessageBytes)
-		if err != nil {
-			return nil, err
+// stagedManifest returns the manifest that came along, or fetches it. It is written then,
+// and synced by settle, which is never nil.
+func (s *Service) stagedManifest(ctx context.Context, st *orlav1.Stage, digest modules.Digest) (m *orlav1.Manifest, settle func() error, err error) {
+	settle = func() error { return nil }
+	b := st.GetManifest()
+	if len(b) == 0 {
+		if b, err = s.cfg.Fetcher.ReadFrom(ctx, st.GetPeers(), digest, maxMessageBytes); err != nil {
+			return nil, settle, err
 		}
-		return release.Decode(b)
+		m, err = release.Decode(b)
+		return m, settle, err
 	}
-	got, err := s.cfg.Blobs.PutDurable(st.GetManifest())
+	if modules.Sum(b) != digest {
+		return nil, settle, errors.New("the manifest is not the one that was announced")
+	}
+	_, sync, err := s.cfg.Blobs.PutWritten(b)
 	if err != nil {
-		return nil, fmt.Errorf("store the manifest: %w", err)
+		return nil, settle, fmt.Errorf("store the manifest: %w", err)
 	}
-	if got != digest {
-		return nil, errors.New("the manifest is not the one that was announced")
-	}
-	return release.Decode(st.GetManifest())
+	m, err = release.Decode(b)
+	return m, sync, err
 }
 
 // teller returns a function that tells the hubs what the node is at, now and then.

@@ -66,6 +66,7 @@ func OpenDir(path string) (*Dir, error) {
 		}
 	}
 	d := &Dir{root: root, base: filepath.Join(root, blobsName) + string(filepath.Separator)}
+	d.makeFolders()
 	if err := d.recoverSessions(); err != nil {
 		return nil, fmt.Errorf("open blob store %q: %w", path, err)
 	}
@@ -73,6 +74,20 @@ func OpenDir(path string) (*Dir, error) {
 		return nil, fmt.Errorf("open blob store %q: %w", path, err)
 	}
 	return d, nil
+}
+
+// makeFolders makes the folders of blobs beforehand, so that to put one does not have to,
+// nor to make its folder durable. What fails here, as on a full disk, is for who needs it.
+func (d *Dir) makeFolders() {
+	base := filepath.Join(d.root, blobsName)
+	var there [len(d.dirty.folders)]bool
+	for i := range there {
+		err := os.Mkdir(filepath.Join(base, fmt.Sprintf("%02x", i)), 0o700)
+		there[i] = err == nil || errors.Is(err, fs.ErrExist)
+	}
+	if syncPath(base) == nil {
+		d.dirty.folders = there
+	}
 }
 
 // Close makes durable what was committed and ends the session. Writers still open

@@ -62,28 +62,50 @@ func (d *Dir) endWrite(path string) {
 // returns. It syncs the blob and what leads to it, where Put and Sync take a marker and
 // everything that the disk has to write.
 func (d *Dir) PutDurable(b []byte) (Digest, error) {
-	digest := Sum(b)
-	if size, err := d.Use(digest); err == nil && size == int64(len(b)) {
-		return digest, errors.Join(d.syncWay(digest), d.Sync()) // it may have been put otherwise
+	digest, sync, err := d.PutWritten(b)
+	if err != nil {
+		return Digest{}, err
+	}
+	return digest, sync()
+}
+
+// PutWritten is [Dir.PutDurable] in two parts: when it returns, the blob survives the end
+// of the process, and when sync has returned, a power failure. The caller calls sync once,
+// also if it has no need of it. What a power failure leaves in between is found by
+// [Dir.Read], and by whoever puts the blob again.
+func (d *Dir) PutWritten(b []byte) (digest Digest, sync func() error, err error) {
+	digest = Sum(b)
+	if _, err := d.Read(digest, int64(len(b))); err == nil && d.Has(digest) {
+		return digest, func() error { // it may have been put otherwise
+			return errors.Join(syncPath(d.path(digest)), d.syncWay(digest), d.Sync())
+		}, nil
 	}
 	if d.session.closed() {
-		return Digest{}, fmt.Errorf("store blob: %w", ErrClosed)
+		return Digest{}, nil, fmt.Errorf("store blob: %w", ErrClosed)
 	}
 	f, err := d.session.create()
 	if err != nil {
-		return Digest{}, fmt.Errorf("store blob: %w", err)
+		return Digest{}, nil, fmt.Errorf("store blob: %w", err)
 	}
 	if _, err = f.Write(b); err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
 		err = d.publish(f.Name(), digest)
 	}
 	if err != nil {
 		os.Remove(f.Name()) //nolint:errcheck,gosec // at worst the next OpenDir does it
-		return Digest{}, fmt.Errorf("store blob %s: %w", digest, err)
+		return Digest{}, nil, fmt.Errorf("store blob %s: %w", digest, errors.Join(err, f.Close()))
 	}
-	return digest, d.syncWay(digest)
+	return digest, func() error { return d.settle(f, digest) }, nil
+}
+
+// settle makes durable a blob and, meanwhile, what leads to it: the disk writes both at
+// once.
+func (d *Dir) settle(f *os.File, digest Digest) error {
+	way := make(chan error, 1)
+	go func() { way <- d.syncWay(digest) }()
+	if err := errors.Join(f.Sync(), f.Close(), <-way); err != nil {
+		return fmt.Errorf("store blob %s: %w", digest, err)
+	}
+	return nil
 }
 
 // syncWay makes durable that a blob is in its folder, and, once in the life of d, that
