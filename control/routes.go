@@ -59,7 +59,15 @@ func (s *Service) ExplainRoute(_ context.Context, req *connect.Request[orlav1.Ex
 		Method: cmp.Or(req.Msg.GetMethod(), http.MethodGet), Path: path, RawQuery: u.RawQuery, Header: header,
 		ClientCert: clientCert(req.Msg.GetClientCert()),
 	})
-	return connect.NewResponse(explanation(&e, path)), nil
+	res := explanation(&e, path)
+	if u.Scheme == "http" {
+		if u.Path, err = url.PathUnescape(path); err != nil {
+			return nil, connect.NewError(connect.CodeInvalidArgument, err)
+		}
+		u.RawPath = path
+		res.Https = s.cfg.Dispatcher.ExplainHTTP(&e, u)
+	}
+	return connect.NewResponse(res), nil
 }
 
 // clientCert returns the certificate that an explained request has.

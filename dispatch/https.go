@@ -3,6 +3,7 @@ package dispatch
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -64,7 +65,7 @@ func (d *Dispatcher) before(w http.ResponseWriter, r *http.Request, name string,
 	switch {
 	case r.TLS == nil && d.redirects(name, r.URL.EscapedPath(), &rel.https):
 		telemetry.RequestFrom(r.Context()).Target = "redirect"
-		sendTo(w, r, d.httpsURL(r, name), http.StatusPermanentRedirect)
+		sendTo(w, r, d.httpsURL(r.Host, r.URL), http.StatusPermanentRedirect)
 	case r.TLS != nil && d.misdirected(r.TLS.ServerName, name, rel):
 		telemetry.RequestFrom(r.Context()).Err = fmt.Errorf("dispatch: a request for %q over a connection that was made for %q, which is another app's", name, r.TLS.ServerName)
 		http.Error(w, "this connection was made for another host; use one of its own", http.StatusMisdirectedRequest)
@@ -87,17 +88,26 @@ func (d *Dispatcher) redirects(name, path string, p *policy) bool {
 
 // httpsURL returns the request's URL on the HTTPS listener. A client that named no
 // port sees the usual ones, whatever they are mapped to.
-func (d *Dispatcher) httpsURL(r *http.Request, name string) string {
-	url := "https://" + name
-	colon := strings.LastIndexByte(r.Host, ':')
-	if colon > strings.LastIndexByte(r.Host, ']') && colon < len(r.Host)-1 && d.cfg.HTTPSPort != 443 {
-		url += ":" + strconv.Itoa(d.cfg.HTTPSPort)
+func (d *Dispatcher) httpsURL(host string, u *url.URL) string {
+	to := "https://" + router.CleanHost(host)
+	colon := strings.LastIndexByte(host, ':')
+	if colon > strings.LastIndexByte(host, ']') && colon < len(host)-1 && d.cfg.HTTPSPort != 443 {
+		to += ":" + strconv.Itoa(d.cfg.HTTPSPort)
 	}
-	url += r.URL.EscapedPath()
-	if r.URL.RawQuery != "" || r.URL.ForceQuery {
-		url += "?" + r.URL.RawQuery
+	to += u.EscapedPath()
+	if u.RawQuery != "" || u.ForceQuery {
+		to += "?" + u.RawQuery
 	}
-	return url
+	return to
+}
+
+// ExplainHTTP returns where a request over plain HTTP for a URL of the host of e is sent
+// before any route is looked at; "" if nowhere.
+func (d *Dispatcher) ExplainHTTP(e *Explanation, u *url.URL) string {
+	if e.Release == nil || !d.redirects(e.Host, u.EscapedPath(), &e.Release.https) {
+		return ""
+	}
+	return d.httpsURL(u.Host, u)
 }
 
 // misdirected reports whether a request for name, which rel answers, came over a

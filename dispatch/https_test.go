@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
+	"github.com/orla-edge/orla/router"
 )
 
 // secured builds a release of a route set that says t about HTTPS.
@@ -65,6 +67,12 @@ func TestRedirectsToHTTPS(t *testing.T) {
 			want := http.StatusPermanentRedirect
 			if tt.location == "" {
 				want = http.StatusOK
+			}
+			if u, err := url.Parse(tt.url); err == nil && u.Scheme == "http" {
+				e := d.Explain(u.Host, &router.Request{Method: tt.method, Path: u.EscapedPath()})
+				if got := d.ExplainHTTP(&e, u); got != tt.location {
+					t.Errorf("ExplainHTTP(%s) = %q, want %q", tt.url, got, tt.location)
+				}
 			}
 			if got := res.Header.Get("Location"); got != tt.location || res.StatusCode != want {
 				t.Errorf("%s %s = %d, to %q, want %d, to %q", tt.method, tt.url, res.StatusCode, got, want, tt.location)

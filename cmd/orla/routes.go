@@ -223,6 +223,11 @@ func (c *console) explain(method string, e explainShape) error {
 			outcome += ", answers " + statusText(e.Status)
 		}
 	}
+	if e.HTTPS != "" {
+		if err := c.printf("http   redirect 308 %s, before any route; over HTTPS:\n", plain(e.HTTPS)); err != nil {
+			return err
+		}
+	}
 	if err := c.printf("answer %s\n", plain(outcome)); err != nil {
 		return err
 	}

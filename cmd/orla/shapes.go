@@ -230,6 +230,7 @@ type explainShape struct {
 	Release     uint64            `json:"release"`
 	Status      uint32            `json:"status"` // 0 if the target decides
 	Route       *routeShape       `json:"route"`
+	HTTPS       string            `json:"https"` // where plain HTTP is sent before any route; empty: nowhere
 	Captures    map[string]string `json:"captures"`
 	Steps       []stepShape       `json:"steps"`
 }
@@ -243,7 +244,7 @@ type stepShape struct {
 func explainOf(e *orlav1.ExplainRouteResponse) explainShape {
 	s := explainShape{
 		Host: e.GetHost(), HostPattern: e.GetHostPattern(), Path: e.GetPath(), Name: e.GetName(), Release: e.GetRelease(),
-		Status: e.GetStatus(), Captures: map[string]string{}, Steps: []stepShape{},
+		Status: e.GetStatus(), HTTPS: e.GetHttps(), Captures: map[string]string{}, Steps: []stepShape{},
 	}
 	if e.GetRoute() != nil {
 		r := routeOf(e.GetRoute())

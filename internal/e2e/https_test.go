@@ -155,6 +155,12 @@ proxy = { to = ["` + upstream.URL + `"] }
 			t.Errorf("%s: %s = %q, want %q", tt.name, tt.url, got, tt.want)
 		}
 	}
+	if out, err := n.orla("routes", "explain", "http://shop.test/partners/../partners/x?y"); err != nil || !strings.Contains(out, "redirect 308 https://shop.test/partners/x?y, before any route") {
+		t.Errorf("explain: %v\n%s", err, out)
+	}
+	if out, err := n.orla("routes", "explain", "https://shop.test/partners/x", "--client-cert", "alice.example"); err != nil || strings.Contains(out, "308") || !strings.Contains(out, "answer proxy") {
+		t.Errorf("explain with a certificate: %v\n%s", err, out)
+	}
 	if res, err := browser(t, n, &stranger).Get("https://shop.test/"); err == nil {
 		res.Body.Close()
 		t.Errorf("a certificate of a CA that is not the release's: %s, want the handshake refused", res.Status)

@@ -2164,7 +2164,10 @@ type ExplainRouteResponse struct {
 	Route    *Route   `protobuf:"bytes,7,opt,name=route,proto3" json:"route,omitempty"`
 	Captures []*Field `protobuf:"bytes,8,rep,name=captures,proto3" json:"captures,omitempty"`
 	// Every candidate in match order.
-	Steps         []*Step `protobuf:"bytes,9,rep,name=steps,proto3" json:"steps,omitempty"`
+	Steps []*Step `protobuf:"bytes,9,rep,name=steps,proto3" json:"steps,omitempty"`
+	// Where a request over plain HTTP is sent (308) before any route is looked at; empty:
+	// nowhere, or the URL is one with https.
+	Https         string `protobuf:"bytes,10,opt,name=https,proto3" json:"https,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2260,6 +2263,13 @@ func (x *ExplainRouteResponse) GetSteps() []*Step {
 		return x.Steps
 	}
 	return nil
+}
+
+func (x *ExplainRouteResponse) GetHttps() string {
+	if x != nil {
+		return x.Https
+	}
+	return ""
 }
 
 // Step is one candidate that a match looked at.
@@ -4241,7 +4251,7 @@ const file_orla_v1_control_proto_rawDesc = "" +
 	"\x06method\x18\x02 \x01(\tR\x06method\x12(\n" +
 	"\aheaders\x18\x03 \x03(\v2\x0e.orla.v1.FieldR\aheaders\x12\x1f\n" +
 	"\vclient_cert\x18\x04 \x01(\tR\n" +
-	"clientCert\"\x9e\x02\n" +
+	"clientCert\"\xb4\x02\n" +
 	"\x14ExplainRouteResponse\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12!\n" +
 	"\fhost_pattern\x18\x02 \x01(\tR\vhostPattern\x12\x12\n" +
@@ -4251,7 +4261,9 @@ const file_orla_v1_control_proto_rawDesc = "" +
 	"\x06status\x18\x06 \x01(\rR\x06status\x12$\n" +
 	"\x05route\x18\a \x01(\v2\x0e.orla.v1.RouteR\x05route\x12*\n" +
 	"\bcaptures\x18\b \x03(\v2\x0e.orla.v1.FieldR\bcaptures\x12#\n" +
-	"\x05steps\x18\t \x03(\v2\r.orla.v1.StepR\x05steps\"^\n" +
+	"\x05steps\x18\t \x03(\v2\r.orla.v1.StepR\x05steps\x12\x14\n" +
+	"\x05https\x18\n" +
+	" \x01(\tR\x05https\"^\n" +
 	"\x04Step\x12$\n" +
 	"\x05route\x18\x01 \x01(\v2\x0e.orla.v1.RouteR\x05route\x12\x18\n" +
 	"\amatched\x18\x02 \x01(\bR\amatched\x12\x16\n" +
