@@ -3,6 +3,7 @@
 package acmetest
 
 import (
+	"net/http"
 	"testing"
 	"time"
 
@@ -34,6 +35,27 @@ func (s *scene) oneOrder() {
 	_, took := s.awaitOn("first.example", nil, s.Nodes...)
 	s.t.Logf("served by the nodes %v after it was issued", took)
 	s.wantOrders("first.example", 1)
+	for _, n := range s.Nodes {
+		s.redirects(n, "first.example")
+	}
+}
+
+// redirects: a host that has a certificate sends its plain HTTP clients on to HTTPS.
+func (s *scene) redirects(n *lab.Node, host string) {
+	s.t.Helper()
+	req, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, n.URL()+"/x?y", http.NoBody)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	req.Host = host
+	res, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	res.Body.Close()
+	if to := res.Header.Get("Location"); res.StatusCode != http.StatusPermanentRedirect || to != "https://"+host+"/x?y" {
+		s.t.Errorf("plain HTTP on %s = %d to %q, want 308 to HTTPS", n.Name, res.StatusCode, to)
+	}
 }
 
 func (s *scene) wantOrders(host string, want int) {
