@@ -21,6 +21,9 @@ func advice(subject string, err error) string {
 	if problem, ok := errors.AsType[acme.Problem](err); ok {
 		return problemAdvice(subject, from, worst(problem), errors.Is(err, errAccount))
 	}
+	if failed, ok := errors.AsType[*dnsError](err); ok {
+		return fmt.Sprintf("the DNS-01 challenge of %s could not be set up: %v; check --acme-dns-file", subject, failed)
+	}
 	_, unknownOK := errors.AsType[x509.UnknownAuthorityError](err)
 	dns, dnsOK := errors.AsType[*net.DNSError](err)
 	_, netOK := errors.AsType[*net.OpError](err)

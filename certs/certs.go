@@ -192,6 +192,7 @@ func (m *Manager) newOrders(client *http.Client) *orders {
 	o := &orders{
 		register: m.cfg.Register, book: m.book, shelf: newShelf(m.book, m.cfg.Register, m.cfg.Node), node: m.cfg.Node, log: m.log,
 		budget: newBudget(), nudged: make(chan struct{}, 1), runs: map[string]*run{}, issuers: m.cfg.issuers,
+		wildcards: m.cfg.ACME.DNS != nil,
 	}
 	for _, d := range m.cfg.ACME.Directories {
 		o.issuers = append(o.issuers, newIssuer(m.cfg.ACME, d, client, m.book, m.cfg.Register, m.log))

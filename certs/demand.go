@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -225,6 +226,9 @@ func (m *Manager) Renew(ctx context.Context, host string) error {
 func (m *Manager) renewHere(ctx context.Context, subject string) error {
 	if m.orders == nil {
 		return ErrNotLeading
+	}
+	if strings.HasPrefix(subject, "*.") && !m.orders.wildcards {
+		return errors.New(needsDNS)
 	}
 	return m.orders.orderNow(ctx, subject, func(_ Host, known bool) error {
 		if !known {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,14 +36,15 @@ const (
 // orders gets certificates from ACME servers and renews them, while this node has the
 // lease for it.
 type orders struct {
-	register Register
-	book     *book
-	shelf    *shelf
-	node     string
-	log      *slog.Logger
-	magic    *certmagic.Config
-	issuers  []certmagic.Issuer
-	budget   *budget
+	register  Register
+	book      *book
+	shelf     *shelf
+	node      string
+	log       *slog.Logger
+	magic     *certmagic.Config
+	issuers   []certmagic.Issuer
+	budget    *budget
+	wildcards bool // there is a way to have wildcards
 
 	nudged chan struct{} // holds a token when there may be something to do
 
@@ -105,6 +107,7 @@ func (o *orders) lead(ctx context.Context) {
 	o.clean(ctx)
 	places := make(chan struct{}, orderWorkers)
 	for {
+		o.refuseWildcards(ctx)
 		next := o.start(ctx, places, &workers)
 		timer := time.NewTimer(min(time.Until(next), lookEvery))
 		select {
@@ -204,6 +207,8 @@ func (o *orders) dueAt(subject string, host Host, now time.Time) (at, end time.T
 		return at, end, false // a wildcard of the user's own
 	}
 	switch {
+	case strings.HasPrefix(subject, "*.") && !o.wildcards:
+		return at, end, false
 	case own == nil:
 		if host.OnDemand {
 			return at, end, false // asked for by a handshake
@@ -276,6 +281,29 @@ func (o *orders) failed(ctx context.Context, subject string, err error) error {
 		o.log.Warn("failed order not written down", "host", subject, "error", merr)
 	}
 	return errors.New(text)
+}
+
+// needsDNS is why a wildcard is not ordered.
+const needsDNS = "a wildcard's certificate takes DNS-01: start the nodes with --acme-dns, or import one with `orla certs import`"
+
+// refuseWildcards writes down why wildcards get no certificate, if there is no way to
+// order them (RFC 8555 §7.1.3 leaves that to the CA, and all ask for DNS-01).
+func (o *orders) refuseWildcards(ctx context.Context) {
+	if o.wildcards {
+		return
+	}
+	for _, subject := range o.subjects() {
+		if !strings.HasPrefix(subject, "*.") || o.book.failure(subject) != nil || o.book.cert(subject) != nil {
+			continue
+		}
+		value, err := proto.Marshal(&orlav1.CertOrder{Subject: subject, Error: needsDNS, Last: timestamppb.Now(), Node: o.node})
+		if err == nil {
+			err = o.register.Commit(ctx, subjectKey(orderPrefix, subject), value, 0)
+		}
+		if err != nil && ctx.Err() == nil {
+			o.log.Debug("not written down why a wildcard gets no certificate", "host", subject, "error", err)
+		}
+	}
 }
 
 // failure returns what the register says of a subject's last order, nil if it did not

@@ -23,6 +23,9 @@ type ACME struct {
 	RootFile string // roots to trust when speaking to the directories, in PEM; empty: the system's
 	// Directories are tried in this order.
 	Directories []Directory
+	// DNS, DNSFile and DNSResolvers are those of [certs.LoadDNS]; empty: no DNS-01.
+	DNS, DNSFile string
+	DNSResolvers []string
 }
 
 // Directory is an ACME server.
@@ -45,11 +48,23 @@ func (n *Node) certsConfig(key, old *seal.Key, kv *cluster.KV) (certs.Config, er
 	if old != nil {
 		cfg.OldSealer = old
 	}
+	if key == nil { // nodes that have no key in common have nothing private in common
+		cfg.Register, cfg.Sealer = nil, nil
+	}
 	if n.cfg.TLS != TLSACME {
 		return cfg, nil
 	}
+	if key == nil {
+		return cfg, errors.New("--tls acme with --nats takes --cluster-secret-file FILE, the same on every node: the keys of certificates are sealed with it")
+	}
 	cfg.Mode = certs.ModeACME
 	cfg.ACME = certs.ACME{Email: n.cfg.ACME.Email, RootFile: n.cfg.ACME.RootFile}
+	if n.cfg.ACME.DNS != "" || n.cfg.ACME.DNSFile != "" {
+		var err error
+		if cfg.ACME.DNS, err = certs.LoadDNS(n.cfg.ACME.DNS, n.cfg.ACME.DNSFile, n.cfg.ACME.DNSResolvers); err != nil {
+			return cfg, err
+		}
+	}
 	for _, d := range n.cfg.ACME.Directories {
 		directory := certs.Directory{URL: d.URL, EABKeyID: d.EABKeyID}
 		if d.EABKeyFile != "" {

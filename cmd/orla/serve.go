@@ -86,7 +86,7 @@ func (c *console) serve(ctx context.Context, s settings.Serve, up node.Upgrade) 
 
 func acmeConfig(a settings.ACME) node.ACME {
 	out := node.ACME{
-		Email: a.Email, RootFile: a.CARoot,
+		Email: a.Email, RootFile: a.CARoot, DNS: a.DNS, DNSFile: a.DNSFile, DNSResolvers: a.DNSResolvers,
 		Directories: []node.Directory{{URL: a.Directory, EABKeyID: a.EABKeyID, EABKeyFile: a.EABKeyFile}},
 	}
 	if a.Fallback != "" {

@@ -63,6 +63,8 @@ var owners = map[string][]string{
 	"github.com/tetratelabs/wazero":      {"runtime"},
 	"github.com/caddyserver/certmagic":   {"certs"},
 	"github.com/mholt/acmez":             {"certs"},
+	"github.com/libdns":                  {"certs"},
+	"github.com/miekg/dns":               {"certs"},
 	"github.com/nats-io":                 {"cluster"},
 	"go.opentelemetry.io/otel/sdk":       {"telemetry"},
 	"go.opentelemetry.io/otel/exporters": {"telemetry"},

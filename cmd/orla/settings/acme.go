@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/mail"
 	"net/url"
+	"strings"
 )
 
 // ACME is where certificates are ordered; see node.ACME.
@@ -12,6 +13,8 @@ type ACME struct {
 	EABKeyID, EABKeyFile           string
 	Fallback                       string
 	FallbackKeyID, FallbackKeyFile string
+	DNS, DNSFile                   string
+	DNSResolvers                   []string
 }
 
 func acmeTable() []Setting {
@@ -24,17 +27,21 @@ func acmeTable() []Setting {
 		{Flag: "acme-fallback", Usage: "`URL` of the directory of a second CA, for when the first does not issue", check: directory},
 		{Flag: "acme-fallback-eab-key-id", Usage: "key `id` of the external account binding of --acme-fallback", check: filled},
 		{Flag: "acme-fallback-eab-key-file", Usage: "`file` with its key", check: filled},
+		{Flag: "acme-dns", Usage: "`provider` through which DNS-01 challenges are solved, the only ones then: rfc2136, exec; wildcards need it", Values: []string{"rfc2136", "exec"}},
+		{Flag: "acme-dns-file", Usage: "`file` with the provider's settings, in JSON, mode 0600", check: filled},
+		{Flag: "acme-dns-resolvers", Usage: "`addresses` that are asked whether a record has arrived, HOST:PORT,… (default: the zone's own servers)", check: filled},
 	}
 }
 
 // acmePaths are the settings that name files.
-var acmePaths = []string{"acme-ca-root", "acme-eab-key-file", "acme-fallback-eab-key-file"} //nolint:gochecknoglobals // a constant
+var acmePaths = []string{"acme-ca-root", "acme-eab-key-file", "acme-fallback-eab-key-file", "acme-dns-file"} //nolint:gochecknoglobals // a constant
 
 func (f *file) acmeValues() map[string]string {
 	return map[string]string{
 		"acme-email": f.ACMEEmail, "acme-directory": f.ACMEDirectory, "acme-ca-root": f.ACMECARoot,
 		"acme-eab-key-id": f.ACMEEABKeyID, "acme-eab-key-file": f.ACMEEABKeyFile, "acme-fallback": f.ACMEFallback,
 		"acme-fallback-eab-key-id": f.ACMEFallbackEABKeyID, "acme-fallback-eab-key-file": f.ACMEFallbackEABKeyFile,
+		"acme-dns": f.ACMEDNS, "acme-dns-file": f.ACMEDNSFile, "acme-dns-resolvers": strings.Join(f.ACMEDNSResolvers, ","),
 	}
 }
 
@@ -43,6 +50,7 @@ func acmeOf(got map[string]string) ACME {
 		Email: got["acme-email"], Directory: got["acme-directory"], CARoot: got["acme-ca-root"],
 		EABKeyID: got["acme-eab-key-id"], EABKeyFile: got["acme-eab-key-file"], Fallback: got["acme-fallback"],
 		FallbackKeyID: got["acme-fallback-eab-key-id"], FallbackKeyFile: got["acme-fallback-eab-key-file"],
+		DNS: got["acme-dns"], DNSFile: got["acme-dns-file"], DNSResolvers: list(got["acme-dns-resolvers"]),
 	}
 }
 

@@ -111,6 +111,10 @@ type file struct {
 	ACMEFallbackEABKeyID   string `toml:"acme_fallback_eab_key_id" example:"\"kid-2\""`
 	ACMEFallbackEABKeyFile string `toml:"acme_fallback_eab_key_file" example:"\"/etc/orla/eab-2.key\""`
 
+	ACMEDNS          string   `toml:"acme_dns" jsonschema:"enum=rfc2136,enum=exec"`
+	ACMEDNSFile      string   `toml:"acme_dns_file" example:"\"/etc/orla/dns.json\""`
+	ACMEDNSResolvers []string `toml:"acme_dns_resolvers" example:"[\"9.9.9.9:53\"]"`
+
 	Cluster           string   `toml:"cluster" example:"\"edge\""`
 	ClusterListen     string   `toml:"cluster_listen" example:"\":6222\""`
 	ClusterAdvertise  string   `toml:"cluster_advertise" example:"\"fra1.example.com:6222\""`
