@@ -16,8 +16,10 @@ const (
 	maxEndings = 1000
 	// summaryLife is how long a Summary is given out.
 	summaryLife = 10 * time.Second
-	// alarmLook is how often it is looked for certificates that end soon, and alarmEvery
-	// how often the log names the same one.
+	// alarmFirst is when it is first looked for certificates that end soon: by then a node
+	// knows what there is, and who leads. alarmLook is how often it is looked from then on,
+	// and alarmEvery how often the log names the same one.
+	alarmFirst = 10 * time.Second
 	alarmLook  = 10 * time.Minute
 	alarmEvery = 24 * time.Hour
 	// maxAlarms is how many of them the log names at a time.
@@ -116,14 +118,15 @@ func (s *Summary) Alarm() string {
 // watch raises alarms until ctx ends.
 func (m *Manager) watch(ctx context.Context) {
 	raised := map[string]time.Time{}
-	tick := time.NewTicker(alarmLook)
-	defer tick.Stop()
+	timer := time.NewTimer(alarmFirst)
+	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-timer.C:
 		}
+		timer.Reset(alarmLook)
 		if m.raises() {
 			m.alarm(raised, time.Now())
 		}
