@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/orla-edge/orla/internal/lab"
 	"github.com/orla-edge/orla/internal/pebble"
+	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
 )
 
 // TestSettings: what is wrong with how a node is to order is said at once.
@@ -102,8 +102,11 @@ func TestRefusals(t *testing.T) {
 			if again := s.awaitFailure(s.Nodes[0]); again <= 0 || again > 10*time.Minute {
 				t.Errorf("it is tried again in %s, want minutes", again)
 			}
-			lines := slices.Collect(strings.Lines(s.Nodes[0].Log()))
-			said := lines[slices.IndexFunc(lines, func(l string) bool { return strings.Contains(l, "certificate not obtained") })]
+			c := s.certificate(s.Nodes[0], tt.host)
+			said := c.GetFailure().GetError()
+			if c.GetState() != orlav1.Certificate_STATE_FAILED || !strings.Contains(s.Nodes[0].Log(), strconv.Quote(said)) {
+				t.Errorf("the certificate is %v, want why it failed, as in the log\n%s", c, s.logs())
+			}
 			for _, want := range tt.want {
 				if !strings.Contains(said, want) {
 					t.Errorf("the node says %q, want something about %q", said, want)

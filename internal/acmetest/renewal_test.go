@@ -3,11 +3,13 @@
 package acmetest
 
 import (
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/orla-edge/orla/internal/lab"
 	"github.com/orla-edge/orla/internal/pebble"
+	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
 )
 
 const day = 24 * time.Hour
@@ -26,6 +28,10 @@ func TestAuthorityDown(t *testing.T) {
 	s.ca.Close()
 	for _, at := range []time.Duration{62 * day, 69 * day, 76 * day} {
 		s.leap(n, at)
+		want := orlav1.Certificate_STATE_VALID
+		if at > 90*day*3/4 { // a quarter of its life is left
+			want = orlav1.Certificate_STATE_EXPIRING
+		}
 		again := s.awaitFailure(n)
 		if again > 10*time.Minute || again <= 0 {
 			t.Errorf("on day %d the order is tried again in %s, want minutes", at/day, again)
@@ -34,7 +40,11 @@ func TestAuthorityDown(t *testing.T) {
 		if err != nil || !leaf.Equal(old) {
 			t.Fatalf("handshake on day %d: %v, want the old certificate\n%s", at/day, err, s.logs())
 		}
+		if c := s.certificate(n, host); c.GetState() != want || !strings.Contains(c.GetFailure().GetError(), "cannot be reached") {
+			t.Errorf("on day %d the certificate is %v, want %v and why", at/day, c, want)
+		}
 	}
+	s.awaitLog(n, `level=ERROR msg="certificate ends soon".* host=`+host+`.* error=".*cannot be reached`)
 	back := 76*day + 10*time.Minute
 	s.ca.Reset(back)
 	s.ca.Open()
@@ -42,6 +52,9 @@ func TestAuthorityDown(t *testing.T) {
 	renewed, _ := s.awaitOn(host, old, n)
 	if left := renewed.NotAfter.Sub(old.NotAfter); left < 75*day {
 		t.Errorf("the new certificate ends %s after the old one", left)
+	}
+	if c := s.certificate(n, host); c.GetState() != orlav1.Certificate_STATE_VALID || c.GetFailure() != nil {
+		t.Errorf("after its renewal the certificate is %v", c)
 	}
 	if n := len(s.ca.Accepted(pebble.NewAccount)); n != 2 {
 		t.Errorf("%d accounts were made, want one with each authority", n)

@@ -16,8 +16,11 @@ import (
 	"testing"
 	"time"
 
+	"connectrpc.com/connect"
+
 	"github.com/orla-edge/orla/internal/lab"
 	"github.com/orla-edge/orla/internal/pebble"
+	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
 )
 
 // scene is nodes that ask an ACME authority for certificates.
@@ -200,22 +203,41 @@ func (s *scene) write(files map[string]string) string {
 // and returns when it tries again: how long from now by the node's clock.
 func (s *scene) awaitFailure(n *lab.Node) time.Duration {
 	s.t.Helper()
-	next := regexp.MustCompile(`(?m)^.*level=ERROR msg="certificate not obtained".* next=(\S+)`)
+	m := s.awaitLog(n, `level=ERROR msg="certificate not obtained".* next=(\S+)`)
+	at, err := time.Parse(time.RFC3339, strings.Trim(m[1], `"`))
+	if err != nil {
+		s.t.Fatalf("%v in %q", err, m[0])
+	}
+	return at.Sub(time.Now().Add(s.ahead))
+}
+
+// awaitLog waits until a line of the node's log matches, and returns the match.
+func (s *scene) awaitLog(n *lab.Node, pattern string) []string {
+	s.t.Helper()
+	line := regexp.MustCompile("(?m)^.*" + pattern)
 	timeout := time.After(lab.Patience)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if m := next.FindStringSubmatch(n.Log()); m != nil {
-			at, err := time.Parse(time.RFC3339, strings.Trim(m[1], `"`))
-			if err != nil {
-				s.t.Fatalf("%v in %q", err, m[0])
-			}
-			return at.Sub(time.Now().Add(s.ahead))
+		if m := line.FindStringSubmatch(n.Log()); m != nil {
+			return m
 		}
 		select {
 		case <-timeout:
-			s.t.Fatalf("no order has failed after %s\n%s", lab.Patience, s.logs())
+			s.t.Fatalf("no line like %q after %s\n%s", pattern, lab.Patience, s.logs())
 		case <-tick.C:
 		}
 	}
+}
+
+// certificate is what a node says of a host's.
+func (s *scene) certificate(n *lab.Node, host string) *orlav1.Certificate {
+	s.t.Helper()
+	c := n.Client()
+	defer c.Close()
+	res, err := c.Control().ShowCertificate(s.t.Context(), connect.NewRequest(&orlav1.ShowCertificateRequest{Host: host}))
+	if err != nil {
+		s.t.Fatalf("show certificate of %s: %v\n%s", host, err, s.logs())
+	}
+	return res.Msg.GetCertificate()
 }
