@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os/exec"
 
+	"github.com/orla-edge/orla/internal/ports"
 	"github.com/orla-edge/orla/internal/process"
 )
 
@@ -85,7 +86,7 @@ func (s *Server) startDNS(program string) {
 	s.t.Helper()
 	s.dns.client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	for attempt := 1; ; attempt++ {
-		s.dns.addr, s.dns.manage = loopback(freePort(s.t)), loopback(freePort(s.t))
+		s.dns.addr, s.dns.manage = ports.Address(s.t), ports.Address(s.t)
 		cmd := exec.Command(program, "-dnsserver", s.dns.addr, "-management", s.dns.manage, //nolint:noctx // ends with the test
 			"-http01", "", "-https01", "", "-tlsalpn01", "", "-doh", "", "-defaultIPv4", "127.0.0.1", "-defaultIPv6", "")
 		var err error

@@ -21,6 +21,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/orla-edge/orla/internal/ports"
 )
 
 // Operation is something that a client asks of an authority.
@@ -103,15 +105,15 @@ func newFront(t testing.TB, certFile, keyFile string) *front {
 		t.Fatal(err)
 	}
 	return &front{
-		cert: cert, addr: loopback(0),
+		cert: cert, addr: ports.Address(t),
 		accepted: make(map[Operation][]time.Time), held: make(map[Operation]*Hold), answers: make(map[Operation]http.HandlerFunc),
 	}
 }
 
-// forward sends what comes to Pebble's port.
-func (f *front) forward(port int) {
+// forward sends what comes to Pebble's address.
+func (f *front) forward(addr string) {
 	f.tries = &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} // our own process
-	target := &url.URL{Scheme: "https", Host: loopback(port)}
+	target := &url.URL{Scheme: "https", Host: addr}
 	f.proxy = &httputil.ReverseProxy{
 		Transport: f.tries,
 		ErrorLog:  log.New(io.Discard, "", 0),
@@ -131,9 +133,6 @@ func (f *front) open() error {
 	ln, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", f.addr)
 	if err != nil {
 		return err
-	}
-	if f.served == nil { // the first time
-		f.addr = ln.Addr().String()
 	}
 	f.served = make(chan struct{})
 	f.server = &http.Server{

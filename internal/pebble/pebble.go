@@ -37,8 +37,8 @@ type Server struct {
 	o       Options
 	dir     string // of files
 	program string // of Pebble
-	api     int    // Pebble's ports, behind the front
-	manage  int
+	api     string // Pebble's addresses, behind the front
+	manage  string
 	dns     dnsServer
 	pebble  *process.Process
 	front   *front

@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -196,8 +197,7 @@ func TestResolve(t *testing.T) {
 	here, there := &answerer{}, &answerer{}
 	plain, secure := here.serve(t, "127.0.0.1", "0", "0")
 	s := Start(t, Options{HTTPPort: plain, TLSPort: secure})
-	port := func(p int) string { _, text, _ := net.SplitHostPort(loopback(p)); return text }
-	there.serve(t, "127.0.0.2", port(plain), port(secure))
+	there.serve(t, "127.0.0.2", strconv.Itoa(plain), strconv.Itoa(secure))
 	c := subscribe(t, s, there)
 	c.register(t)
 	s.Offer("http-01", "tls-alpn-01")

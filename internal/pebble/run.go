@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -20,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/orla-edge/orla/internal/ports"
 	"github.com/orla-edge/orla/internal/process"
 )
 
@@ -66,7 +66,7 @@ func (s *Server) startPebble(fresh bool) {
 	s.t.Helper()
 	for attempt := 1; ; attempt++ {
 		if fresh {
-			s.api, s.manage = freePort(s.t), freePort(s.t)
+			s.api, s.manage = ports.Address(s.t), ports.Address(s.t)
 		}
 		cmd := exec.Command(s.program, "-config", s.configure(), "-dnsserver", s.dns.addr) //nolint:noctx // ends with the test
 		cmd.Env = append(os.Environ(),
@@ -93,8 +93,8 @@ func (s *Server) configure() string {
 		validity = 90 * 24 * time.Hour
 	}
 	text, err := json.Marshal(map[string]any{"pebble": map[string]any{
-		"listenAddress":                  loopback(s.api),
-		"managementListenAddress":        loopback(s.manage),
+		"listenAddress":                  s.api,
+		"managementListenAddress":        s.manage,
 		"certificate":                    s.identityFile(certFile),
 		"privateKey":                     s.identityFile(keyFile),
 		"httpPort":                       s.o.HTTPPort,
@@ -123,10 +123,10 @@ func (s *Server) awaitRoots() error {
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true, // our own process
 	}}
 	return await(s.t.Context(), s.pebble, func(ctx context.Context) error {
-		if _, err := fetch(ctx, client, "https://"+loopback(s.api)+"/dir"); err != nil {
+		if _, err := fetch(ctx, client, "https://"+s.api+"/dir"); err != nil {
 			return err
 		}
-		root, err := fetch(ctx, client, "https://"+loopback(s.manage)+"/roots/0")
+		root, err := fetch(ctx, client, "https://"+s.manage+"/roots/0")
 		if err == nil && !s.roots.AppendCertsFromPEM(root) {
 			err = fmt.Errorf("no certificate: %q", root)
 		}
@@ -172,17 +172,4 @@ func fetch(ctx context.Context, client *http.Client, url string) ([]byte, error)
 		err = fmt.Errorf("GET %s: %s: %s", url, res.Status, body)
 	}
 	return body, err
-}
-
-func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
-
-// freePort returns a port that nobody listens on.
-func freePort(t testing.TB) int {
-	t.Helper()
-	ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", loopback(0))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()                     //nolint:errcheck // nobody has connected
-	return ln.Addr().(*net.TCPAddr).Port //nolint:forcetypeassert // of a TCP listener
 }
