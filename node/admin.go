@@ -39,6 +39,8 @@ type health struct {
 	Lag uint64 `json:"lag,omitempty"`
 	// Refused are the apps whose newest release the node did not take over.
 	Refused []string `json:"refused,omitempty"`
+	// Certificates says which end soon, or have ended. The node is ready all the same.
+	Certificates string `json:"certificates,omitempty"`
 }
 
 // ReadyWhen is when a node that serves says that it is ready.
@@ -87,14 +89,14 @@ func (n *Node) readyz(w http.ResponseWriter, _ *http.Request) {
 // look but nothing is gained by a restart: the node serves.
 func (n *Node) healthz(w http.ResponseWriter, _ *http.Request) {
 	h := n.health("ok")
-	if h.Register != "" || len(h.Refused) > 0 {
+	if h.Register != "" || len(h.Refused) > 0 || h.Certificates != "" {
 		h.Status = "degraded"
 	}
 	answer(w, http.StatusOK, h)
 }
 
 func (n *Node) health(status string) health {
-	h := health{Status: status, Revision: n.dispatch.Revision(), Refused: n.control.Refused(), Lag: n.register.Lag()}
+	h := health{Status: status, Revision: n.dispatch.Revision(), Refused: n.control.Refused(), Lag: n.register.Lag(), Certificates: n.certAlarm()}
 	if age, ok := n.register.Heartbeat(); ok {
 		ms := float64(age.Milliseconds())
 		h.HeartbeatMs = &ms

@@ -231,6 +231,9 @@ func (n *Node) openControl(ctx context.Context) error {
 		if n.certs, err = certs.New(ctx, cfg); err != nil {
 			return err
 		}
+		if err := n.measureCerts(); err != nil {
+			return err
+		}
 	}
 	var audit *cluster.Audit
 	if n.member.topology.Role() == identity.Hub {

@@ -102,6 +102,11 @@ const (
 	// AttrNodeState is "serving", "starting", "drained", "draining", "cut off", "behind",
 	// "refusing" or "lost".
 	AttrNodeState = "orla.node.state"
+	// AttrHost is the host, or the wildcard, that a certificate is for.
+	AttrHost = "orla.host"
+	// AttrCertState is a certificate's state as `orla certs` has it: "valid", "expiring",
+	// "expired", "pending", "failed", "on_demand", "covered", "unusable" or "not_ordered".
+	AttrCertState = "orla.certs.state"
 	// AttrGuestCPU is the CPU time that guests used for a request, in milliseconds;
 	// spans only.
 	AttrGuestCPU = "orla.guest_cpu_ms"
@@ -198,6 +203,12 @@ const (
 	// ModulesBytes is a gauge (By) of their size.
 	ModulesBytes = "orla.modules.bytes"
 
-	// CertsExpiry is a gauge (s) of the time left on a certificate.
+	// CertsExpiry is a gauge (s) of the time left on a certificate, by AttrHost, of the 1,000
+	// that end soonest; below zero it is over.
 	CertsExpiry = "orla.certs.expiry"
+	// CertsCount is a gauge ({certificate}) by AttrCertState.
+	CertsCount = "orla.certs.count"
+	// CertsOrders is a counter ({order}) by AttrOutcome, "ok" or "failed", at the node that
+	// orders.
+	CertsOrders = "orla.certs.orders"
 )

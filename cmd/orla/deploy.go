@@ -19,7 +19,9 @@ func deployCommand(c *console) *cobra.Command {
 		Use:   "deploy [DIR|FILE.wasm]",
 		Short: "Make an app live",
 		Long: `Pack the app in DIR (default: here), or a lone module, upload what the node
-lacks, and make it live at once. A node that finds anything wrong changes nothing.`,
+lacks, and make it live at once. A node that finds anything wrong changes nothing.
+Where certificates are ordered (--tls acme), it waits up to a minute for those of the
+app's hosts, and tells what became of them; the app is live by then.`,
 		Example: `  orla deploy
   orla deploy examples/hello --message "new colours"
   orla deploy api.wasm --name api --host api.example.com
@@ -73,7 +75,17 @@ func (c *console) deploy(ctx context.Context, n *nodeFlags, pkg *app.Package, o 
 	if checked := res.GetChecked(); checked != nil {
 		return c.checked(pkg, checked, asJSON)
 	}
-	return c.live(res.GetLive(), 0, asJSON)
+	hosts, wait := pkg.Manifest.GetHosts(), !o.Rollout.GetNoWait()
+	switch {
+	case !wait:
+		return c.live(res.GetLive(), 0, asJSON)
+	case asJSON:
+		shape := liveOf(res.GetLive(), 0)
+		shape.Certificates, _, _ = c.awaitCerts(ctx, cl.Control(), hosts, true) // without them, it is live all the same
+		return errors.Join(c.json(shape), c.proven(res.GetLive(), asJSON))
+	}
+	err = c.live(res.GetLive(), 0, asJSON)
+	return errors.Join(err, c.showCerts(ctx, cl.Control(), hosts))
 }
 
 func (c *console) checked(pkg *app.Package, r *orlav1.Checked, asJSON bool) error {

@@ -25,15 +25,24 @@ func doctorCommand(c *console) *cobra.Command {
 kernel, what functions need, and the node's root certificate. Every line says ok, warn or fail, and
 what to do. The exit code is 1 if anything fails.
 
---admin or ORLA_ADMIN names a node elsewhere; then this machine is not looked at.`,
-		Example: "  orla doctor\n  orla doctor --json",
+--admin or ORLA_ADMIN names a node elsewhere; then this machine is not looked at.
+
+--trust prints the root certificate of the node's own CA, and how systems and browsers
+are made to trust it; --trust=install does so on Debian and Ubuntu.`,
+		Example: "  orla doctor\n  orla doctor --json\n  orla doctor --trust",
 		Args:    exact(),
 	}
 	n := c.nodeFlags(cmd)
 	config := cmd.Flags().String("config", "", "`file` that the node is started with: orla-node.toml")
+	trust := cmd.Flags().String("trust", "", "print the internal CA's root and how to trust it, or `install` it")
+	cmd.Flags().Lookup("trust").NoOptDefVal = trustPrint
+	completeValues(cmd, "trust", []string{trustPrint, trustInstall})
 	var asJSON bool
 	jsonFlag(cmd, &asJSON)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if *trust != "" {
+			return n.trust(cmd.Context(), *config, *trust, asJSON)
+		}
 		found, err := n.examine(cmd.Context(), *config)
 		if err != nil {
 			return err
@@ -82,6 +91,13 @@ func (n *nodeFlags) examine(ctx context.Context, config string) ([]doctor.Findin
 	cfg.URL = cl.Admin()
 	cfg.Node = func(ctx context.Context) (*orlav1.GetNodeResponse, error) {
 		res, err := cl.Control().GetNode(ctx, connect.NewRequest(&orlav1.GetNodeRequest{}))
+		if err != nil {
+			return nil, err
+		}
+		return res.Msg, nil
+	}
+	cfg.Certificates = func(ctx context.Context, states ...orlav1.Certificate_State) (*orlav1.ListCertificatesResponse, error) {
+		res, err := cl.Control().ListCertificates(ctx, connect.NewRequest(&orlav1.ListCertificatesRequest{States: states}))
 		if err != nil {
 			return nil, err
 		}

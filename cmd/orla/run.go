@@ -77,7 +77,7 @@ to app servers. What is deployed goes live at once, and goes back at once.`,
 	group(root,
 		newCommand(c), devCommand(c),
 		serveCommand(c), checkCommand(c), deployCommand(c), appsCommand(c), releasesCommand(c), rollbackCommand(c), splitCommand(c),
-		routesCommand(c), logsCommand(c), auditCommand(c), moduleCommand(c), secretsCommand(c), kvCommand(c), tokenCommand(c), clusterCommand(c), nodesCommand(c), upgradeCommand(c), doctorCommand(c), versionCommand(c), completionCommand(c),
+		routesCommand(c), logsCommand(c), auditCommand(c), moduleCommand(c), secretsCommand(c), kvCommand(c), certsCommand(c), tokenCommand(c), clusterCommand(c), nodesCommand(c), upgradeCommand(c), doctorCommand(c), versionCommand(c), completionCommand(c),
 		compileCommand(c),
 	)
 	root.SetIn(c.in)

@@ -34,7 +34,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "ready": ready, "get": get, "await": await, "printed": waitForText, "terminate": terminate, "replace": replace, "module": writeModule,
+			"exits": exits, "ready": ready, "get": get, "await": await, "printed": waitForText, "terminate": terminate, "replace": replace, "module": writeModule, "certificate": writeCertificate,
 		},
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("ORLA_DATA", filepath.Join(env.WorkDir, "data"))

@@ -55,6 +55,8 @@ type liveShape struct {
 	// The split in force, and the one that this has ended.
 	Split []shareShape `json:"split"`
 	Ended []shareShape `json:"ended,omitempty"`
+	// What the hosts of a deploy have, with --tls acme.
+	Certificates []certShape `json:"certificates,omitempty"`
 }
 
 func liveOf(l *orlav1.Live, from uint64) liveShape {

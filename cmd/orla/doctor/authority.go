@@ -22,23 +22,30 @@ const maxRoot = 64 << 10
 // authority tells about the node's own CA: fingerprint, file, and how to make
 // this machine trust it.
 func (c Config) authority() []Finding {
-	path := filepath.Join(c.Data, "certs", "root.pem")
-	root, err := readRoot(path)
+	path, root, err := Root(c.Data)
 	if errors.Is(err, fs.ErrNotExist) {
 		return []Finding{{"root CA", OK, "there is none yet; the first start with --tls internal makes it", ""}}
 	}
 	if err != nil {
 		return []Finding{{"root CA", Fail, err.Error(), "run this as the user that the node runs as"}}
 	}
-	f := Finding{"root CA", OK, fmt.Sprintf("%s\nSHA-256 %s\nvalid until %s", path, fingerprint(root), root.NotAfter.Format(time.DateOnly)), ""}
+	f := Finding{"root CA", OK, fmt.Sprintf("%s\nSHA-256 %s\nvalid until %s", path, Fingerprint(root), root.NotAfter.Format(time.DateOnly)), ""}
 	if time.Now().After(root.NotAfter) {
 		f.Status, f.Next = Fail, "it is no longer valid; move the file's folder away and restart the node, which makes a new one"
 		return []Finding{f}
 	}
 	if _, err := root.Verify(x509.VerifyOptions{Roots: c.Roots}); err != nil {
-		f.Status, f.Next = Warn, "this machine does not trust it: "+trust(runtime.GOOS, path)
+		f.Status, f.Next = Warn, "this machine does not trust it: "+trust(runtime.GOOS, path)+"; browsers and other machines: orla doctor --trust"
 	}
 	return []Finding{f}
+}
+
+// Root reads the root certificate of the node's own CA from its data directory, and says
+// where it is.
+func Root(data string) (path string, root *x509.Certificate, err error) {
+	path = filepath.Join(data, "certs", "root.pem")
+	root, err = readRoot(path)
+	return path, root, err
 }
 
 func readRoot(path string) (*x509.Certificate, error) {
@@ -63,8 +70,8 @@ func readRoot(path string) (*x509.Certificate, error) {
 	return cert, nil
 }
 
-// fingerprint returns a certificate's SHA-256 as browsers show it.
-func fingerprint(cert *x509.Certificate) string {
+// Fingerprint returns a certificate's SHA-256 as browsers show it.
+func Fingerprint(cert *x509.Certificate) string {
 	sum := sha256.Sum256(cert.Raw)
 	text := strings.ToUpper(hex.EncodeToString(sum[:]))
 	var pairs []string

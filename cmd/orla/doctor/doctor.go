@@ -52,6 +52,8 @@ type Config struct {
 	URL string
 	// Node asks the node. Its error says what to do.
 	Node func(context.Context) (*orlav1.GetNodeResponse, error)
+	// Certificates asks the node for those that are in such states. Nil means not to.
+	Certificates func(context.Context, ...orlav1.Certificate_State) (*orlav1.ListCertificatesResponse, error)
 	// HTTPClient is used to see whether anything answers at URL. Nil means
 	// http.DefaultClient.
 	HTTPClient *http.Client
@@ -62,6 +64,9 @@ type Config struct {
 // Examine makes all checks, in the order in which they should be read.
 func Examine(ctx context.Context, c Config) []Finding {
 	node, found := c.node(ctx)
+	if node.GetNode() != "" {
+		found = append(found, c.certificates(ctx)...)
+	}
 	if c.Local {
 		found = append(c.data(), found...)
 		if node == nil {

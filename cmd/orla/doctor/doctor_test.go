@@ -242,9 +242,9 @@ func TestAuthority(t *testing.T) {
 		detail, next string
 	}{
 		{"none", t.TempDir(), trusted, OK, "there is none yet", ""},
-		{"trusted", data, trusted, OK, fingerprint(cert), ""},
-		{"not trusted", data, x509.NewCertPool(), Warn, fingerprint(cert), "curl --cacert " + filepath.Join(data, "certs", "root.pem")},
-		{"expired", expired, trusted, Fail, fingerprint(old), "no longer valid"},
+		{"trusted", data, trusted, OK, Fingerprint(cert), ""},
+		{"not trusted", data, x509.NewCertPool(), Warn, Fingerprint(cert), "curl --cacert " + filepath.Join(data, "certs", "root.pem")},
+		{"expired", expired, trusted, Fail, Fingerprint(old), "no longer valid"},
 		{"not a certificate", garbage, trusted, Fail, "it is not PEM", ""},
 	}
 	for _, tt := range tests {
@@ -258,7 +258,7 @@ func TestAuthority(t *testing.T) {
 }
 
 func TestFingerprint(t *testing.T) {
-	got := fingerprint(&x509.Certificate{Raw: []byte("orla")})
+	got := Fingerprint(&x509.Certificate{Raw: []byte("orla")})
 	if len(got) != 95 || strings.Count(got, ":") != 31 || got != strings.ToUpper(got) {
 		t.Errorf("fingerprint = %q, want 32 upper-case pairs", got)
 	}
