@@ -121,6 +121,10 @@ bench-guest: deps ## run the benchmarks of functions, beside plain wazero, worke
 	$(GO) test -run '^$$' -bench 'HTTP' -benchtime 20000x -count $(COUNT) -timeout 30m ./internal/benchguest
 	$(GO) test -run '^$$' -bench 'Idle' -benchtime $(FUNCTIONS)x -timeout 30m ./internal/benchguest
 
+.PHONY: bench-certs
+bench-certs: deps ## run the benchmarks of certificates: 100,000 of them, and strangers
+	$(GO) test -run '^$$' -bench 'Index|Handshakes' -benchtime 1x -timeout 15m ./certs
+
 .PHONY: bench-cluster
 bench-cluster: deps ## run the benchmarks of a cluster, within 15 minutes (see docs/BENCHMARKS.md)
 	@command -v rsync >/dev/null || echo 'bench-cluster: there is no rsync to compare deploys with: apt-get install rsync' >&2

@@ -159,7 +159,7 @@ func newTestCA(t *testing.T, lifetime time.Duration) *testCA {
 	return &testCA{ca: ca}
 }
 
-func testKey(t *testing.T) *seal.Key {
+func testKey(t testing.TB) *seal.Key {
 	t.Helper()
 	master := make([]byte, seal.KeySize)
 	if _, err := rand.Read(master); err != nil {
