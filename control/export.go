@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"connectrpc.com/connect"
@@ -73,9 +74,14 @@ type exporter struct {
 	summary *orlav1.ExportSummary
 }
 
+// ticketsKey is the entry with the keys of TLS session tickets. They are to be forgotten,
+// and backups are kept: nodes make new ones.
+const ticketsKey = "tls.tickets"
+
 // export writes the archive to w.
 func (s *Service) export(ctx context.Context, w io.Writer, blobs bool) (*orlav1.ExportSummary, error) {
 	register := s.cfg.Register.Register()
+	register.Entries = slices.DeleteFunc(slices.Clone(register.Entries), func(e cluster.Entry) bool { return e.Key == ticketsKey })
 	e := &exporter{
 		s: s, tar: tar.NewWriter(w), created: time.Now().UTC().Truncate(time.Second), done: map[modules.Digest]bool{},
 		summary: &orlav1.ExportSummary{Node: s.cfg.Node, Revision: register.Revision, Entries: uint64(len(register.Entries))},
