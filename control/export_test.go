@@ -59,7 +59,13 @@ func TestExportAndImport(t *testing.T) {
 	from.mustDeploy("shop", "shop.example", "one")
 	from.mustDeploy("shop", "shop.example", "two")
 	from.mustDeploy("blog", "blog.example", "hi")
+	if _, err := from.s.cfg.Register.Commit(t.Context(), cluster.Change{Key: ticketsKey, Value: []byte("old keys")}); err != nil {
+		t.Fatal(err)
+	}
 	all := from.exported(true)
+	if bytes.Contains(all, []byte("old keys")) {
+		t.Error("the keys of session tickets are in the export")
+	}
 
 	to := newPlane(t)
 	res, err := to.imported(all, false)
@@ -73,6 +79,9 @@ func TestExportAndImport(t *testing.T) {
 		t.Errorf("refused: %v", refused)
 	}
 	to.mustDeploy("new", "new.example", "x")
+	if _, err := to.s.cfg.Register.Commit(t.Context(), cluster.Change{Key: ticketsKey, Value: []byte("own keys")}); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := to.imported(all, false); connect.CodeOf(err) != connect.CodeFailedPrecondition {
 		t.Errorf("import over apps = %v, want a refusal", err)
 	}

@@ -218,7 +218,7 @@ func (im *importer) plan(ctx context.Context, export cluster.Register) ([]cluste
 		return changes, nil // what a new cluster has beside apps is kept
 	}
 	for _, e := range now {
-		if _, extra := have[e.Key]; extra {
+		if _, extra := have[e.Key]; extra && e.Key != ticketsKey {
 			im.answer.Removed++
 			changes = append(changes, cluster.Change{Key: e.Key, Expect: e.Revision})
 		}
