@@ -94,7 +94,10 @@ func TestRefusals(t *testing.T) {
 		t.Run(tt.what, func(t *testing.T) {
 			args := append([]string{"--tls", "acme", "--acme-email", "admin@lab.example"}, tt.args...)
 			s := &scene{t: t, ca: closed, Lab: lab.New(t, lab.Options{HTTPPort: httpPort, HTTPSPort: httpsPort, Args: args})}
-			s.deploy(tt.host)
+			deployed, err := s.Nodes[0].Orla("deploy", s.write(site(tt.host)))
+			if err != nil {
+				t.Fatalf("orla deploy: %v\n%s", err, deployed) // it is live all the same
+			}
 			if tt.want == nil {
 				s.awaitOn(tt.host, nil, s.Nodes...)
 				return
@@ -107,9 +110,13 @@ func TestRefusals(t *testing.T) {
 			if c.GetState() != orlav1.Certificate_STATE_FAILED || !strings.Contains(s.Nodes[0].Log(), strconv.Quote(said)) {
 				t.Errorf("the certificate is %v, want why it failed, as in the log\n%s", c, s.logs())
 			}
+			shown, err := s.Nodes[0].Orla("certs", "show", tt.host)
+			if err != nil {
+				t.Errorf("orla certs show: %v\n%s", err, shown)
+			}
 			for _, want := range tt.want {
-				if !strings.Contains(said, want) {
-					t.Errorf("the node says %q, want something about %q", said, want)
+				if !strings.Contains(said, want) || !strings.Contains(shown, want) || !strings.Contains(deployed, want) {
+					t.Errorf("the node says %q\nshows %s\nafter the deploy %s\nwant something about %q", said, shown, deployed, want)
 				}
 			}
 		})

@@ -3,6 +3,8 @@
 package acmetest
 
 import (
+	"io"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -45,6 +47,11 @@ func TestAuthorityDown(t *testing.T) {
 		}
 	}
 	s.awaitLog(n, `level=ERROR msg="certificate ends soon".* host=`+host+`.* error=".*cannot be reached`)
+	for path, want := range map[string]string{"/readyz": "orla certs show " + host, "/metrics": `orla_certs_count{orla_certs_state="expiring"} 1`} {
+		if body := s.admin(n, path); !strings.Contains(body, want) {
+			t.Errorf("GET %s does not say %q\n%s", path, want, body)
+		}
+	}
 	back := 76*day + 10*time.Minute
 	s.ca.Reset(back)
 	s.ca.Open()
@@ -59,6 +66,25 @@ func TestAuthorityDown(t *testing.T) {
 	if n := len(s.ca.Accepted(pebble.NewAccount)); n != 2 {
 		t.Errorf("%d accounts were made, want one with each authority", n)
 	}
+}
+
+// admin returns what the node answers to a GET of its own.
+func (s *scene) admin(n *lab.Node, path string) string {
+	s.t.Helper()
+	req, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, n.Admin()+path, http.NoBody)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	res, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(req)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(res.Body, 4<<20))
+	if err != nil || res.StatusCode != http.StatusOK {
+		s.t.Errorf("GET %s = %s, %v", path, res.Status, err)
+	}
+	return string(body)
 }
 
 // leap has the node live at another time.
