@@ -96,10 +96,12 @@ func (m *Manager) certificate(ctx context.Context, subject string) (*tls.Certifi
 	return m.shared(subject), nil
 }
 
-// shared returns the certificate that the register has for a host, nil if it has none.
+// shared returns the certificate that the register has for a host, nil if it has none. One
+// that has expired is better than none, and worse than one of the internal CA.
 func (m *Manager) shared(host string) *tls.Certificate {
-	h := m.book.covering(host, time.Now())
-	if h == nil {
+	now := time.Now()
+	h := m.book.covering(host, now)
+	if h == nil || m.cfg.Mode == ModeInternal && now.After(h.GetNotAfter().AsTime()) {
 		return nil
 	}
 	cert, err := h.certificate(m.cfg.Sealer)

@@ -444,6 +444,34 @@ func TestAnotherCA(t *testing.T) {
 	})
 }
 
+// TestBackToInternal: a node that orders no more serves what there is until it expires, then
+// what its own CA issues.
+func TestBackToInternal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGroup(t, 3*24*time.Hour, "shop.example")
+		m, stop := g.add("n1", nil)
+		g.manage(m, Host{Name: "shop.example"})
+		time.Sleep(time.Second)
+		stop()
+		m, _ = g.add("n1", func(c *Config) { c.Mode = ModeInternal })
+		g.manage(m, Host{Name: "shop.example"})
+		for _, tt := range []struct {
+			after  time.Duration
+			shared bool
+		}{{2 * 24 * time.Hour, true}, {2 * 24 * time.Hour, false}} {
+			time.Sleep(tt.after)
+			cert, err := m.certificate(t.Context(), "shop.example")
+			if err != nil || cert == nil {
+				t.Fatal(cert, err)
+			}
+			shared := m.book.cert("shop.example").GetChain()[0]
+			if bytes.Equal(cert.Certificate[0], shared) != tt.shared || time.Now().After(cert.Leaf.NotAfter) {
+				t.Errorf("%s: until %s, the register's %t, want %t", time.Now(), cert.Leaf.NotAfter, !tt.shared, tt.shared)
+			}
+		}
+	})
+}
+
 // TestFallback: a second CA issues when the first does not.
 func TestFallback(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
