@@ -234,7 +234,7 @@ func (m *Manager) renewHere(ctx context.Context, subject string) error {
 		if !known {
 			return ErrNotWanted
 		}
-		return nil
+		return m.orders.budget.take(subject, time.Now()) // who asks may be another node
 	})
 }
 
@@ -263,7 +263,7 @@ func (o *orders) orderNow(ctx context.Context, subject string, allowed func(Host
 	}
 }
 
-// budget bounds the orders that handshakes cause.
+// budget bounds the orders that handshakes cause, and those that people ask for.
 type budget struct {
 	all *rate.Limiter
 
@@ -294,10 +294,10 @@ func (b *budget) take(host string, now time.Time) error {
 		b.domains[domain] = own
 	}
 	if !own.AllowN(now, 1) {
-		return fmt.Errorf("certs: %d orders on demand a minute for names of %s are used up", domainPerMinute, domain)
+		return fmt.Errorf("certs: the %d orders a minute for names of %s are used up", domainPerMinute, domain)
 	}
 	if !b.all.AllowN(now, 1) {
-		return fmt.Errorf("certs: %d orders on demand a minute are used up", budgetPerMinute)
+		return fmt.Errorf("certs: the %d orders a minute are used up", budgetPerMinute)
 	}
 	return nil
 }

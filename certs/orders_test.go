@@ -535,6 +535,9 @@ func TestOnDemand(t *testing.T) {
 		if refused != 1 {
 			t.Errorf("%d of 6 names of a domain refused, want 1", refused)
 		}
+		if err := leader.Renew(t.Context(), "c1.demand.example"); err == nil || !strings.Contains(err.Error(), "are used up") {
+			t.Errorf("a renewal beyond the budget: %v", err)
+		}
 		if cert, err := edge.certificate(t.Context(), "unknown.example"); cert != nil || err != nil {
 			t.Errorf("unknown name: %v, %v", cert, err)
 		}
