@@ -112,6 +112,14 @@ func (m *Manager) shared(host string) *tls.Certificate {
 	return cert
 }
 
+// Has reports whether the register has a valid certificate for a host, in lower case
+// and without port: one of its own or a wildcard's. It reads memory only.
+func (m *Manager) Has(host string) bool {
+	now := time.Now()
+	held := m.book.covering(host, now)
+	return held != nil && now.Before(held.GetNotAfter().AsTime())
+}
+
 // subjectOf returns the host that the client named, the address that it
 // connected to if it named none or an address, or "" if neither is one that can
 // have a certificate.
