@@ -101,5 +101,23 @@ func (b *body) release() {
 	b.mu.Unlock()
 }
 
+// maxLeft is how much of a body is read that nobody has asked for, to keep the
+// connection: as much as net/http does.
+const maxLeft = 256 << 10
+
+// drain reads what a handler has left of the body that may read and write at the same
+// time. Net/http reads it before it answers, but for such handlers after it has stopped
+// watching the connection for them: then it watches again at the body's end, and panics
+// when it wants to read the next request.
+func (x *exchange) drain() {
+	waits := x.r.Header.Get("Expect") != "" && x.body.read() == 0 // the client does; net/http closes
+	if !x.duplex || x.hijacked || x.body.ReadCloser == nil || waits {
+		return
+	}
+	// Beyond the limit, net/http's own reader has it close the connection.
+	left := http.MaxBytesReader(x.w, io.NopCloser(&x.body), maxLeft)
+	_, _ = io.Copy(io.Discard, left) // who sends no more is not waited for again
+}
+
 // read returns how many bytes were read.
 func (b *body) read() int64 { return b.n.Load() }

@@ -31,6 +31,7 @@ type exchange struct {
 	sent     int64 // bytes of the answer's body
 	closing  bool  // an HTTP/1 connection must not be used again
 	hijacked bool
+	duplex   bool // HTTP/1's handler reads and writes at the same time
 }
 
 // serveHTTP is the handler of net/http's servers.
@@ -106,6 +107,9 @@ func (x *exchange) finish() {
 		x.page(http.StatusRequestTimeout)
 	case x.status == 0:
 		x.begin(http.StatusOK) // net/http writes it
+	}
+	if !abort {
+		x.drain()
 	}
 	x.body.release()
 	if !abort {

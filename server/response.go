@@ -31,6 +31,12 @@ func (x *exchange) Header() http.Header { return x.w.Header() }
 // Unwrap is for [http.ResponseController].
 func (x *exchange) Unwrap() http.ResponseWriter { return x.w }
 
+// EnableFullDuplex is for [http.ResponseController].
+func (x *exchange) EnableFullDuplex() error {
+	x.duplex = x.r.ProtoMajor == 1
+	return http.NewResponseController(x.w).EnableFullDuplex()
+}
+
 // WriteHeader implements [http.ResponseWriter].
 func (x *exchange) WriteHeader(status int) {
 	switch {

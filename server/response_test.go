@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -209,5 +210,59 @@ func TestExpectContinue(t *testing.T) {
 	}
 	if got, _ := io.ReadAll(resp.Body); string(got) != "abc" {
 		t.Errorf("%q, want the body", got)
+	}
+}
+
+// TestBodyLeftByADuplexHandler: a handler that may read and write at the same time, and
+// answers without having read, costs its client the connection only if much is left.
+func TestBodyLeftByADuplexHandler(t *testing.T) {
+	srv := start(t, Config{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := http.NewResponseController(w).EnableFullDuplex(); err != nil {
+			t.Error(err)
+		}
+		if r.URL.Path == "/some" {
+			_, _ = io.ReadFull(r.Body, make([]byte, 2))
+		}
+		w.WriteHeader(http.StatusUnauthorized)
+	})})
+	for _, tt := range []struct {
+		name, path, header string
+		body               string
+		kept               bool
+	}{
+		{"nothing read", "/", "Content-Length: 9", "buy bread", true},
+		{"some read", "/some", "Content-Length: 9", "buy bread", true},
+		{"as much as is read", "/", "Content-Length: 200000", strings.Repeat("x", 200_000), true},
+		{"more", "/", "Content-Length: 300000", strings.Repeat("x", 300_000), false},
+		{"a client that waits", "/", "Expect: 100-continue\r\nContent-Length: 9", "", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			conn, err := net.Dial("tcp", srv.http)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			r := bufio.NewReader(conn)
+			for n := range 3 {
+				_, err := fmt.Fprintf(conn, "PUT %s HTTP/1.1\r\nHost: a\r\n%s\r\n\r\n%s", tt.path, tt.header, tt.body)
+				if n > 0 && !tt.kept {
+					break
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				res, err := http.ReadResponse(r, nil)
+				if err != nil || res.StatusCode != http.StatusUnauthorized {
+					t.Fatalf("answer %d: %v, %v", n+1, res, err)
+				}
+				res.Body.Close()
+				if res.Close == tt.kept {
+					t.Errorf("answer %d says that the connection closes: %t", n+1, res.Close)
+				}
+			}
+		})
+	}
+	if strings.Contains(srv.log.String(), "panic") {
+		t.Errorf("it panicked: %s", srv.log)
 	}
 }
