@@ -271,9 +271,7 @@ func TestServesWhenNATSCannotStart(t *testing.T) {
 	if _, err := n.List(t.Context(), ""); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("List = %v, want ErrUnavailable", err)
 	}
-	if !strings.Contains(n.log.String(), "level=ERROR") {
-		t.Error("nothing was said loudly")
-	}
+	until(t, "said so loudly", func() bool { return strings.Contains(n.log.String(), "level=ERROR") })
 	must(t, os.Remove(store))
 	must(t, os.Rename(store+".good", store))
 	n.ready()
