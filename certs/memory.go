@@ -19,9 +19,10 @@ var _ certmagic.Storage = (*memory)(nil)
 // memory is certmagic's storage in memory. It is bounded by who fills it: a
 // Manager drops what it forgets.
 type memory struct {
+	locks
+
 	mu    sync.Mutex // guards the rest
 	files map[string]file
-	locks map[string]chan struct{} // closed when the lock is released
 }
 
 type file struct {
@@ -30,39 +31,7 @@ type file struct {
 }
 
 func newMemory() *memory {
-	return &memory{files: map[string]file{}, locks: map[string]chan struct{}{}}
-}
-
-// Lock implements [certmagic.Locker].
-func (s *memory) Lock(ctx context.Context, name string) error {
-	for {
-		s.mu.Lock()
-		held := s.locks[name]
-		if held == nil {
-			s.locks[name] = make(chan struct{})
-			s.mu.Unlock()
-			return nil
-		}
-		s.mu.Unlock()
-		select {
-		case <-held:
-		case <-ctx.Done():
-			return fmt.Errorf("lock %q: %w", name, ctx.Err())
-		}
-	}
-}
-
-// Unlock implements [certmagic.Locker].
-func (s *memory) Unlock(_ context.Context, name string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	held := s.locks[name]
-	if held == nil {
-		return fmt.Errorf("unlock %q: it is not locked", name)
-	}
-	delete(s.locks, name)
-	close(held)
-	return nil
+	return &memory{files: map[string]file{}}
 }
 
 // Store implements [certmagic.Storage].

@@ -27,18 +27,17 @@ var _ certmagic.Storage = (*shelf)(nil)
 // with another's key. Reads are from memory. Of certmagic's locks it keeps those between
 // orders of this node; what keeps nodes apart is the lease that only one of them has.
 type shelf struct {
+	locks
 	book     *book
 	register Register
 	node     string
-	now      func() time.Time
 
-	mu     sync.Mutex // guards the rest
+	mu     sync.Mutex // guards staged
 	staged map[string][]byte
-	locks  map[string]chan struct{} // closed when the lock is released
 }
 
 func newShelf(b *book, r Register, node string) *shelf {
-	return &shelf{book: b, register: r, node: node, now: time.Now, staged: map[string][]byte{}, locks: map[string]chan struct{}{}}
+	return &shelf{book: b, register: r, node: node, staged: map[string][]byte{}}
 }
 
 // errNoFile: certmagic asks for a file that is none of a certificate's.
@@ -74,38 +73,6 @@ func placeOf(key string) (place, error) {
 		}
 	}
 	return p, nil
-}
-
-// Lock implements [certmagic.Locker].
-func (s *shelf) Lock(ctx context.Context, name string) error {
-	for {
-		s.mu.Lock()
-		held := s.locks[name]
-		if held == nil {
-			s.locks[name] = make(chan struct{})
-			s.mu.Unlock()
-			return nil
-		}
-		s.mu.Unlock()
-		select {
-		case <-held:
-		case <-ctx.Done():
-			return fmt.Errorf("lock %q: %w", name, ctx.Err())
-		}
-	}
-}
-
-// Unlock implements [certmagic.Locker].
-func (s *shelf) Unlock(_ context.Context, name string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	held := s.locks[name]
-	if held == nil {
-		return fmt.Errorf("unlock %q: it is not locked", name)
-	}
-	delete(s.locks, name)
-	close(held)
-	return nil
 }
 
 // Store implements [certmagic.Storage].
@@ -165,7 +132,7 @@ func (s *shelf) record(p place, keyPEM, chainPEM, meta []byte) (*orlav1.CertReco
 		return nil, err
 	}
 	record.Source, record.Directory, record.Meta, record.Node = orlav1.CertRecord_SOURCE_ACME, p.issuer, meta, s.node
-	record.Created, record.RenewAt = timestamppb.New(s.now()), timestamppb.New(renewalOf(chain[0], meta))
+	record.Created, record.RenewAt = timestamppb.Now(), timestamppb.New(renewalOf(chain[0], meta))
 	return record, nil
 }
 
