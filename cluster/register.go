@@ -160,7 +160,7 @@ func (r *register) stage(changes []Change, expect []uint64, final nats.Header) e
 // be at its end; if it is not, the server is at fault.
 func (r *register) unanswered(ctx, wctx context.Context, err error) error {
 	if errors.Is(err, nats.ErrNoResponders) {
-		return fmt.Errorf("%w: the bucket is gone", ErrUnavailable)
+		return fmt.Errorf("%w: %w", ErrUnavailable, errGone)
 	}
 	if cause := context.Cause(wctx); cause != nil {
 		err = cause

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -106,6 +107,31 @@ func replicasFor(here int) int {
 	return min(max(here, 1), hubs)
 }
 
+// hearsIn bounds the wait for this hub to hear that another leads a new bucket, and
+// hearsAgain is how often it is tried.
+const (
+	hearsIn    = 5 * time.Second
+	hearsAgain = 50 * time.Millisecond
+)
+
+// fill makes changes in a new bucket. That it has been made, and is led by one of the
+// hubs, does not mean that its subjects are known at this one yet.
+func (r *rescuer) fill(ctx context.Context, changes []Change) error {
+	for until := time.Now().Add(hearsIn); ; {
+		bctx, cancel := r.c.bounded(ctx)
+		_, err := r.reg.publish(bctx, changes, make([]uint64, len(changes)))
+		cancel()
+		if !errors.Is(err, errGone) || time.Now().After(until) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(hearsAgain):
+		}
+	}
+}
+
 // remake puts a new bucket in the place of what there is. Until it is whole it says so,
 // and nobody takes it for the register.
 func (r *rescuer) remake(ctx context.Context, id bucketID, first uint64, replicas int, entries []Entry) (uint64, error) {
@@ -122,10 +148,7 @@ func (r *rescuer) remake(ctx context.Context, id bucketID, first uint64, replica
 		return 0, fmt.Errorf("create the bucket: %w", reason(ctx, err))
 	}
 	err = inBatches(entries, func(changes []Change) error {
-		bctx, cancel := r.c.bounded(ctx)
-		defer cancel()
-		_, err := r.reg.publish(bctx, changes, make([]uint64, len(changes)))
-		return err
+		return r.fill(ctx, changes)
 	})
 	if err != nil {
 		return 0, err
