@@ -107,7 +107,7 @@ func acmeHTTP(rootFile string) (*http.Client, error) {
 	if rootFile != "" {
 		text, err := os.ReadFile(rootFile)
 		if err != nil {
-			return nil, fmt.Errorf("--acme-ca-root: read the ACME server's root: %w", err)
+			return nil, fmt.Errorf("--acme-ca-root: read the ACME server's root: %w; name the file in PEM that has it, or leave the flag out for a public CA", err)
 		}
 		pool, err := x509.SystemCertPool()
 		if err != nil {

@@ -70,7 +70,7 @@ func (n *Node) certsConfig(key, old *seal.Key, kv *cluster.KV) (certs.Config, er
 		if d.EABKeyFile != "" {
 			text, err := os.ReadFile(d.EABKeyFile)
 			if err != nil {
-				return cfg, fmt.Errorf("read the key of the external account binding: %w", err)
+				return cfg, fmt.Errorf("read the key of the external account binding: %w; --acme-eab-key-file, or --acme-fallback-eab-key-file, names the file that has it as the CA wrote it", err)
 			}
 			directory.EABKey = strings.TrimSpace(string(text))
 		}
