@@ -58,11 +58,13 @@ type summaries struct {
 
 // Summary returns what there is to say of all certificates; it may be ten seconds old, and
 // is not to be changed.
-func (m *Manager) Summary() Summary {
+func (m *Manager) Summary() Summary { return m.summaryAt(time.Now(), summaryLife) }
+
+// summaryAt returns a summary that is younger than life at the time now.
+func (m *Manager) summaryAt(now time.Time, life time.Duration) Summary {
 	m.summary.mu.Lock()
 	defer m.summary.mu.Unlock()
-	now := time.Now()
-	if age := now.Sub(m.summary.made); m.summary.made.IsZero() || age < 0 || age >= summaryLife {
+	if age := now.Sub(m.summary.made); m.summary.made.IsZero() || age < 0 || age >= life {
 		m.summary.last, m.summary.made = m.summarise(now), now
 	}
 	s := m.summary.last
@@ -140,7 +142,7 @@ func (m *Manager) raises() bool {
 
 // alarm logs what ends soon, and notes when.
 func (m *Manager) alarm(raised map[string]time.Time, now time.Time) {
-	s := m.Summary()
+	s := m.summaryAt(now, 0) // one from the node's start would hide for ten minutes what has been learned since
 	for subject, at := range raised {
 		if now.Sub(at) >= alarmEvery {
 			delete(raised, subject)

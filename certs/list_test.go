@@ -2,6 +2,7 @@ package certs
 
 import (
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -204,6 +205,21 @@ func TestAlarm(t *testing.T) {
 			t.Error("an alarm for a host that is not served")
 		}
 	})
+}
+
+// TestAlarmLooksAfresh: what was said of certificates before there were any, by a metrics
+// scrape at the node's start, does not hide for ten minutes that one ends soon.
+func TestAlarmLooksAfresh(t *testing.T) {
+	log := new(lockedBuffer)
+	m := open(t, Config{Logger: slog.New(slog.NewTextHandler(log, nil))})
+	if s := m.Summary(); s.AlarmCount != 0 {
+		t.Fatalf("%d alarms before there is a certificate", s.AlarmCount)
+	}
+	fill(t, m, 1)
+	m.alarm(map[string]time.Time{}, time.Now().Add(50*time.Minute))
+	if text := log.String(); !strings.Contains(text, "certificate ends soon") {
+		t.Errorf("log %q, want an alarm", text)
+	}
 }
 
 func BenchmarkSummary(b *testing.B) {
