@@ -43,6 +43,7 @@ type Dir struct {
 	root    string
 	base    string // of the blobs' paths
 	session *session
+	journal journal
 
 	// mu orders the moves of files: a commit or a look-up (shared) against a
 	// removal or a setting aside (exclusive), so that neither removes what the
@@ -66,6 +67,7 @@ func OpenDir(path string) (*Dir, error) {
 		}
 	}
 	d := &Dir{root: root, base: filepath.Join(root, blobsName) + string(filepath.Separator)}
+	d.journal.d = d
 	d.makeFolders()
 	if err := d.recoverSessions(); err != nil {
 		return nil, fmt.Errorf("open blob store %q: %w", path, err)
@@ -96,7 +98,8 @@ func (d *Dir) Close() error {
 	if d.session.closed() {
 		return nil
 	}
-	return errors.Join(d.Sync(), d.session.close())
+	err := d.journal.close()
+	return errors.Join(err, d.Sync(), d.session.close(err != nil))
 }
 
 func (d *Dir) path(digest Digest) string {

@@ -10,5 +10,6 @@
 // A blob that was committed but not yet made durable by [Dir.Sync] may be damaged
 // by a power failure. A marker in the session's folder, made durable before the
 // first such blob, tells the next [OpenDir], which then verifies what was written
-// since.
+// since. A small blob that is put with [Dir.PutDurable] is durable sooner: the session's
+// journal has a second copy of it, from which the next OpenDir restores it.
 package modules

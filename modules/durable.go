@@ -59,8 +59,8 @@ func (d *Dir) endWrite(path string) {
 }
 
 // PutDurable is [Dir.Put] for a single blob that shall survive a power failure when it
-// returns. It syncs the blob and what leads to it, where Put and Sync take a marker and
-// everything that the disk has to write.
+// returns. It costs one write to the disk if the blob is small, where Put and Sync take a
+// marker and everything that the disk has to write.
 func (d *Dir) PutDurable(b []byte) (Digest, error) {
 	digest, sync, err := d.PutWritten(b)
 	if err != nil {
@@ -70,42 +70,51 @@ func (d *Dir) PutDurable(b []byte) (Digest, error) {
 }
 
 // PutWritten is [Dir.PutDurable] in two parts: when it returns, the blob survives the end
-// of the process, and when sync has returned, a power failure. The caller calls sync once,
-// also if it has no need of it. What a power failure leaves in between is found by
-// [Dir.Read], and by whoever puts the blob again.
+// of the process, and when sync has returned, a power failure. What one leaves in between
+// is found by [Dir.Read], and by whoever puts the blob again.
 func (d *Dir) PutWritten(b []byte) (digest Digest, sync func() error, err error) {
 	digest = Sum(b)
-	if _, err := d.Read(digest, int64(len(b))); err == nil && d.Has(digest) {
-		return digest, func() error { // it may have been put otherwise
-			return errors.Join(syncPath(d.path(digest)), d.syncWay(digest), d.Sync())
-		}, nil
-	}
 	if d.session.closed() {
 		return Digest{}, nil, fmt.Errorf("store blob: %w", ErrClosed)
 	}
+	if _, err := d.Read(digest, int64(len(b))); err != nil || !d.Has(digest) {
+		if err := d.write(b, digest); err != nil {
+			return Digest{}, nil, fmt.Errorf("store blob %s: %w", digest, err)
+		}
+	}
+	return digest, func() error {
+		if d.journal.add(digest, b) == nil {
+			return nil
+		}
+		if err := d.settle(digest); err != nil {
+			return fmt.Errorf("store blob %s: %w", digest, err)
+		}
+		return nil
+	}, nil
+}
+
+// write writes a blob to its place.
+func (d *Dir) write(b []byte, digest Digest) error {
 	f, err := d.session.create()
 	if err != nil {
-		return Digest{}, nil, fmt.Errorf("store blob: %w", err)
+		return err
 	}
-	if _, err = f.Write(b); err == nil {
+	_, err = f.Write(b)
+	if err = errors.Join(err, f.Close()); err == nil {
 		err = d.publish(f.Name(), digest)
 	}
 	if err != nil {
 		os.Remove(f.Name()) //nolint:errcheck,gosec // at worst the next OpenDir does it
-		return Digest{}, nil, fmt.Errorf("store blob %s: %w", digest, errors.Join(err, f.Close()))
 	}
-	return digest, func() error { return d.settle(f, digest) }, nil
+	return err
 }
 
 // settle makes durable a blob and, meanwhile, what leads to it: the disk writes both at
 // once.
-func (d *Dir) settle(f *os.File, digest Digest) error {
+func (d *Dir) settle(digest Digest) error {
 	way := make(chan error, 1)
 	go func() { way <- d.syncWay(digest) }()
-	if err := errors.Join(f.Sync(), f.Close(), <-way); err != nil {
-		return fmt.Errorf("store blob %s: %w", digest, err)
-	}
-	return nil
+	return errors.Join(syncPath(d.path(digest)), <-way)
 }
 
 // syncWay makes durable that a blob is in its folder, and, once in the life of d, that
@@ -199,6 +208,19 @@ func (d *Dir) recoverSessions() error {
 	if !since.IsZero() {
 		if err := d.verifySince(since); err != nil {
 			return err
+		}
+	}
+	var journaled []string
+	for _, s := range dead {
+		paths, err := d.replay(s.path)
+		if err != nil {
+			return nil //nolint:nilerr // as on a full disk: the next OpenDir tries again, and others have the blob
+		}
+		journaled = append(journaled, paths...)
+	}
+	if len(journaled) > 0 {
+		if err := syncBlobs(d.root, journaled); err != nil {
+			return fmt.Errorf("sync blob store: %w", err)
 		}
 	}
 	var errs []error

@@ -5,6 +5,7 @@ package modules
 import (
 	"errors"
 	"io/fs"
+	"os"
 	"path/filepath"
 )
 
@@ -26,3 +27,6 @@ func syncBlobs(root string, paths []string) error {
 	}
 	return nil
 }
+
+// syncData writes back a file's data.
+func syncData(f *os.File) error { return f.Sync() }

@@ -70,9 +70,9 @@ func (s *session) closed() bool {
 	return s.lock == nil
 }
 
-// close removes the session's folder and gives up the lock. If the last Sync
-// failed the marker is kept for the next OpenDir.
-func (s *session) close() error {
+// close removes the session's folder, unless it is to be kept, and gives up the lock. If
+// the last Sync failed the marker is kept for the next OpenDir.
+func (s *session) close(keep bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.lock == nil {
@@ -80,9 +80,9 @@ func (s *session) close() error {
 	}
 	name := s.lock.Name()
 	_, err := os.Stat(filepath.Join(s.path, markerName))
-	marked := err == nil
+	keep = keep || err == nil
 	err = nil
-	if !marked {
+	if !keep {
 		err = errors.Join(os.RemoveAll(s.path), os.Remove(name))
 	}
 	err = errors.Join(err, s.lock.Close())
