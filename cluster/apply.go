@@ -5,8 +5,13 @@ import (
 	"time"
 )
 
-// saveAgain is the time after which a state that could not be saved is tried anew.
-const saveAgain = 5 * time.Second
+const (
+	// saveAgain is the time after which a state that could not be saved is tried anew.
+	saveAgain = 5 * time.Second
+	// syncEach is how long what has changed may be in the system's memory only. A process
+	// that starts after a power failure learns of such changes from the register again.
+	syncEach = 100 * time.Millisecond
+)
 
 // applier calls the function given to Run and saves what it returned for. It
 // belongs to one goroutine.
@@ -18,6 +23,8 @@ type applier struct {
 	pos     position // as applied
 	ticket  uint64   // as applied
 	unsaved bool
+	lag     bool        // what was appended is not on the disk yet
+	synced  *time.Timer // fires when it shall be
 }
 
 // first applies the state that came from disk, where it need not be saved again.
@@ -33,18 +40,18 @@ func (a *applier) first(ctx context.Context) {
 func (a *applier) run(ctx context.Context) *hold {
 	again := time.NewTicker(saveAgain)
 	defer again.Stop()
+	a.synced = time.NewTimer(syncEach)
+	defer a.synced.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			if a.unsaved {
-				a.save()
-			}
+			a.finish()
 			return nil
 		case h := <-a.c.holds:
-			if a.unsaved {
-				a.save()
-			}
+			a.finish()
 			return h
+		case <-a.synced.C:
+			a.sync()
 		case <-again.C:
 			if a.unsaved {
 				a.save()
@@ -67,12 +74,8 @@ func (a *applier) deliver(ctx context.Context, d delivery) {
 	}
 	a.live.merge(d.update.Entries, d.update.Full)
 	a.pos, a.ticket = position{bucket: d.pos.bucket, seq: d.update.Revision}, d.ticket
-	err := a.note(d.update)
+	a.note(d.update)
 	a.c.applied.advance(d.pos.seq) // nobody has to wait for the disk
-	if err == nil {
-		err = a.c.states.sync()
-	}
-	a.saved(err)
 }
 
 // call reports whether apply has had its say: false if ctx ended instead.
@@ -91,12 +94,36 @@ func (a *applier) call(ctx context.Context, u Update) bool {
 }
 
 // note writes what has changed where the next process finds it.
-func (a *applier) note(u Update) error {
+func (a *applier) note(u Update) {
 	now := state{pos: a.pos, entries: a.live}
 	if u.Full || a.unsaved {
-		return a.c.states.save(now)
+		a.saved(a.c.states.save(now))
+		return
 	}
-	return a.c.states.append(u.Entries, now)
+	if err := a.c.states.append(u.Entries, now); err != nil {
+		a.saved(err)
+		return
+	}
+	if !a.lag {
+		a.lag = true
+		a.synced.Reset(syncEach)
+	}
+}
+
+// sync makes durable what was noted.
+func (a *applier) sync() {
+	if a.lag && !a.unsaved {
+		a.saved(a.c.states.sync())
+	}
+	a.lag = false
+}
+
+// finish leaves all on the disk.
+func (a *applier) finish() {
+	if a.unsaved {
+		a.save()
+	}
+	a.sync()
 }
 
 // save writes the state whole.
