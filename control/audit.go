@@ -72,7 +72,7 @@ func (a auditor) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 		if err == nil {
 			e.response(res.Any())
 		}
-		e.end(ctx, err)
+		e.end(err)
 		return res, err
 	}
 }
@@ -90,7 +90,7 @@ func (a auditor) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect
 		}
 		e := a.begin(ctx, conn.Spec().Procedure, conn.RequestHeader(), conn.Peer().Addr)
 		err := next(ctx, auditedConn{conn, e})
-		e.end(ctx, err)
+		e.end(err)
 		return err
 	}
 }
@@ -238,7 +238,7 @@ const (
 )
 
 // end writes the record.
-func (e *audit) end(ctx context.Context, err error) {
+func (e *audit) end(err error) {
 	e.mu.Lock()
 	r := e.record
 	r.Time, r.Ms = timestamppb.Now(), milliseconds(time.Since(e.started))
@@ -252,7 +252,7 @@ func (e *audit) end(ctx context.Context, err error) {
 	skip := e.trial && (err == nil || code != connect.CodePermissionDenied && code != connect.CodeUnauthenticated)
 	e.mu.Unlock()
 	if !skip {
-		e.s.ledger.write(ctx, r, err == nil)
+		e.s.ledger.write(r, err == nil)
 	}
 }
 

@@ -254,10 +254,8 @@ func TestAuditWaitsForTheRegister(t *testing.T) {
 		t.Fatal(err)
 	}
 	l := &ledger{stream: cluster.NewAudit(register), log: discard(), file: filepath.Join(dir, "audit.log")}
-	early, cancel := context.WithTimeout(t.Context(), time.Millisecond) // of the caller, who has gone
-	defer cancel()
 	for i := range maxWaiting + 5 {
-		l.write(early, &orlav1.AuditRecord{Id: fmt.Sprint(i)}, true)
+		l.write(&orlav1.AuditRecord{Id: fmt.Sprint(i)}, true)
 	}
 	if len(l.waiting) != maxWaiting || l.lost != 5 {
 		t.Fatalf("%d records wait and %d do not any more, want %d and 5", len(l.waiting), l.lost, maxWaiting)
@@ -283,6 +281,53 @@ func TestAuditWaitsForTheRegister(t *testing.T) {
 	})
 	if err != nil || len(ids) != maxWaiting || ids[0] != "5" || ids[len(ids)-1] != fmt.Sprint(maxWaiting+4) {
 		t.Errorf("the cluster has %d records, %v, want those from 5 to %d", len(ids), err, maxWaiting+4)
+	}
+}
+
+// What a process has not brought to the cluster when it ends, the next one does, once.
+func TestAuditSurvivesTheProcess(t *testing.T) {
+	dir := t.TempDir()
+	register, err := cluster.New(cluster.Config{Dir: dir, Timeout: 2 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "audit.log")
+	first := &ledger{stream: cluster.NewAudit(register), log: discard(), file: file}
+	for i := range 3 {
+		first.write(&orlav1.AuditRecord{Id: fmt.Sprint(i)}, true)
+	}
+	torn, err := os.OpenFile(file+spoolSuffix, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprint(torn, "\x20cut off")
+	torn.Close()
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- register.Run(ctx, func(context.Context, cluster.Update) error { return nil }) }()
+	defer func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+	for range 2 {
+		next := &ledger{stream: cluster.NewAudit(register), log: discard(), file: file}
+		next.load()
+		next.retry(ctx)
+		next.drain(ctx)
+	}
+	var ids []string
+	err = first.stream.Read(ctx, cluster.AuditQuery{}, func(_ uint64, data []byte) error {
+		r, err := decode[orlav1.AuditRecord](data)
+		ids = append(ids, r.GetId())
+		return err
+	})
+	if err != nil || strings.Join(ids, " ") != "0 1 2" {
+		t.Errorf("the cluster has the records %v, %v", ids, err)
+	}
+	if _, err := os.Stat(file + spoolSuffix); err == nil {
+		t.Error("what is in the cluster is still noted")
 	}
 }
 

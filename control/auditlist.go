@@ -38,6 +38,7 @@ func (s *Service) ListAudit(ctx context.Context, req *connect.Request[orlav1.Lis
 	if since := req.Msg.GetSince(); since != nil {
 		q.Since = since.AsTime()
 	}
+	s.ledger.drain(ctx) // who has changed something here sees it
 	last, err := s.sendAudit(ctx, q, limit, stream)
 	if err != nil || !req.Msg.GetFollow() {
 		return callError(err)

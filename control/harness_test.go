@@ -109,6 +109,8 @@ func newPlaneOf(t *testing.T, node string, topology cluster.Topology) *plane {
 	}()
 	if !topology.Secret.IsZero() {
 		running.Go(func() { _ = s.Run(taking) })
+	} else {
+		running.Go(func() { s.ledger.run(taking) })
 	}
 	mux := http.NewServeMux()
 	mux.Handle(s.Handler())

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,12 +13,15 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/protobuf/encoding/protodelim"
+
 	"github.com/orla-edge/orla/cluster"
 	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
 )
 
 const (
-	// ledgerPatience is how long a call waits for its record to be kept in the cluster.
+	// ledgerPatience bounds one attempt to keep a record in the cluster, and how long who
+	// reads the log waits for what this node has yet to write.
 	ledgerPatience = 2 * time.Second
 	// ledgerRetry is after how long records that could not be kept are tried again.
 	ledgerRetry = time.Second
@@ -30,21 +34,30 @@ const (
 	refusedEvery = 10 * time.Second
 	maxCallers   = 1000
 
+	// spoolSuffix is what the file's name has behind it where records wait for the cluster.
+	spoolSuffix = ".waiting"
+	maxSpool    = 8 << 20
+
 	maxLedgerFile = 8 << 20
 	ledgerFiles   = 4 // besides the one that is written
 )
 
-// ledger keeps the audit records: in the cluster, and in a file of the node.
+// ledger keeps the audit records: in a file of the node, before the call ends, and soon
+// after in the cluster. What waits for that survives the end of the process.
 type ledger struct {
 	stream  *cluster.Audit // nil: this node keeps none in the cluster
 	file    string         // empty: none
 	offline string         // see Config.Offline
 	node    string
 	log     *slog.Logger
+	news    chan struct{} // holds a token when records wait
+	loading sync.Once
 
 	mu      sync.Mutex // guards what follows
 	waiting []*orlav1.AuditRecord
-	lost    int // of those that waited
+	drained chan struct{} // closed when none waits any more; nil: nobody asks
+	lost    int           // of those that waited
+	failing bool          // the last attempt failed
 	refused map[string]*refusals
 	said    bool // the failure of the file has been logged
 
@@ -59,7 +72,7 @@ type refusals struct {
 }
 
 // write keeps a record. What the record is about has happened: there is no error.
-func (l *ledger) write(ctx context.Context, r *orlav1.AuditRecord, done bool) {
+func (l *ledger) write(r *orlav1.AuditRecord, done bool) {
 	if !done && !l.admit(r, time.Now()) {
 		return
 	}
@@ -67,18 +80,14 @@ func (l *ledger) write(ctx context.Context, r *orlav1.AuditRecord, done bool) {
 	if l.stream == nil {
 		return
 	}
+	l.load()
 	l.mu.Lock()
-	if len(l.waiting) > 0 { // in order
-		l.waitLocked(r)
-		l.mu.Unlock()
-		return
-	}
+	l.waitLocked(r)
+	l.spoolLocked(r)
 	l.mu.Unlock()
-	if err := l.append(ctx, r); err != nil {
-		l.log.Error("audit record not kept in the cluster, will try again", "action", r.GetAction(), "app", r.GetApp(), "who", r.GetToken(), "error", err)
-		l.mu.Lock()
-		l.waitLocked(r)
-		l.mu.Unlock()
+	select {
+	case l.news <- struct{}{}:
+	default:
 	}
 }
 
@@ -135,18 +144,58 @@ func (l *ledger) waitLocked(r *orlav1.AuditRecord) {
 	l.waiting = append(l.waiting, r)
 }
 
-// run keeps trying with what waits, until ctx ends.
+// spoolLocked notes a record for the next process. Without it the record is in memory, and
+// in the node's file.
+func (l *ledger) spoolLocked(r *orlav1.AuditRecord) {
+	if l.file == "" {
+		return
+	}
+	f, err := os.OpenFile(l.file+spoolSuffix, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err == nil {
+		var info os.FileInfo
+		if info, err = f.Stat(); err == nil && info.Size() < maxSpool {
+			_, err = protodelim.MarshalTo(f, r)
+		}
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil && !l.failing {
+		l.log.Error("audit record would be lost to the cluster if this process ended now", "error", err)
+	}
+}
+
+// load takes over, once, what the process before has left.
+func (l *ledger) load() {
+	l.loading.Do(func() {
+		b, err := os.ReadFile(l.file + spoolSuffix)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			l.log.Error("audit records of the last process are in this node's file only", "error", err)
+		}
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		for in := bytes.NewReader(b); ; {
+			r := new(orlav1.AuditRecord)
+			if protodelim.UnmarshalFrom(in, r) != nil { // the end, or what a crash has cut off
+				return
+			}
+			l.waitLocked(r)
+		}
+	})
+}
+
+// run keeps what waits in the cluster, until ctx ends.
 func (l *ledger) run(ctx context.Context) {
+	l.load()
 	tick := time.NewTicker(ledgerRetry)
 	defer tick.Stop()
 	done := l.keepOffline(ctx)
 	for {
+		l.retry(ctx)
 		select {
 		case <-ctx.Done():
 			return
+		case <-l.news:
 		case <-tick.C:
 			done = done || l.keepOffline(ctx)
-			l.retry(ctx)
 		}
 	}
 }
@@ -154,28 +203,78 @@ func (l *ledger) run(ctx context.Context) {
 // retry appends what waits, in order, up to the first failure.
 func (l *ledger) retry(ctx context.Context) {
 	for ctx.Err() == nil {
-		l.mu.Lock()
-		var next *orlav1.AuditRecord
-		if len(l.waiting) > 0 {
-			next = l.waiting[0]
-		}
-		l.mu.Unlock()
+		next := l.next()
 		if next == nil {
 			return
 		}
 		err := l.append(ctx, next)
 		if err != nil && !errors.Is(err, cluster.ErrAuditInvalid) {
+			l.failed(ctx, next, err)
 			return
 		}
-		l.mu.Lock()
-		if len(l.waiting) > 0 && l.waiting[0] == next {
-			l.waiting = l.waiting[1:]
-		}
-		if len(l.waiting) == 0 {
-			l.log.Info("audit records are kept in the cluster again", "dropped", l.lost)
-			l.lost = 0
-		}
+		l.kept(next)
+	}
+}
+
+// next returns the record that has waited longest; nil if none waits.
+func (l *ledger) next() *orlav1.AuditRecord {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.waiting) == 0 {
+		return nil
+	}
+	return l.waiting[0]
+}
+
+// failed says, once, that records have to wait.
+func (l *ledger) failed(ctx context.Context, r *orlav1.AuditRecord, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.failing && ctx.Err() == nil {
+		l.failing = true
+		l.log.Error("audit record not kept in the cluster, will try again", "action", r.GetAction(), "app", r.GetApp(), "who", r.GetToken(), "error", err)
+	}
+}
+
+// kept takes a record from those that wait.
+func (l *ledger) kept(r *orlav1.AuditRecord) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.waiting) > 0 && l.waiting[0] == r {
+		l.waiting = l.waiting[1:]
+	}
+	if len(l.waiting) > 0 {
+		return
+	}
+	if l.failing || l.lost > 0 {
+		l.log.Info("audit records are kept in the cluster again", "dropped", l.lost)
+	}
+	l.failing, l.lost = false, 0
+	if l.file != "" {
+		_ = os.Remove(l.file + spoolSuffix) // what stays has its ID, and is kept once
+	}
+	if l.drained != nil {
+		close(l.drained)
+		l.drained = nil
+	}
+}
+
+// drain waits, not for long, until nothing waits.
+func (l *ledger) drain(ctx context.Context) {
+	l.mu.Lock()
+	if len(l.waiting) == 0 || l.failing {
 		l.mu.Unlock()
+		return
+	}
+	if l.drained == nil {
+		l.drained = make(chan struct{})
+	}
+	drained := l.drained
+	l.mu.Unlock()
+	select {
+	case <-drained:
+	case <-ctx.Done():
+	case <-time.After(ledgerPatience):
 	}
 }
 

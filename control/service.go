@@ -111,7 +111,7 @@ func New(cfg Config) *Service {
 	s := &Service{
 		cfg: cfg, started: time.Now(), catalog: newCatalog(cfg.AdminToken), stopped: make(chan struct{}),
 		incarnation: rand.Text(), hoarded: map[modules.Digest]bool{}, lacking: make(chan struct{}, 1), moved: make(chan struct{}, 1),
-		ledger: &ledger{stream: cfg.Audit, file: cfg.AuditFile, offline: cfg.Offline, node: cfg.Node, log: cfg.Logger},
+		ledger: &ledger{stream: cfg.Audit, file: cfg.AuditFile, offline: cfg.Offline, node: cfg.Node, log: cfg.Logger, news: make(chan struct{}, 1)},
 	}
 	var err error
 	if s.metrics, err = s.newInstruments(cfg.Meter); err != nil {
