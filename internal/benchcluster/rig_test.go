@@ -141,11 +141,16 @@ func (r *rig) add(dir string) *node {
 	must(r.tb, err)
 	n.peer = "https://" + ln.Addr().String()
 	client := peer.NewClient(id.Client(identity.Edge), 16)
+	var audit *cluster.Audit
+	if role == identity.Hub {
+		audit = cluster.NewAudit(n.register)
+	}
 	n.control = control.New(control.Config{
 		Node: n.name, Version: "bench", URLs: []string{"http://localhost:8080"}, AdminToken: secret, Register: n.register,
 		Blobs: n.blobs, Dispatcher: n.table, Compressor: site.NewCompressor(n.blobs), Peer: n.peer,
 		Fetcher: peer.New(peer.Config{Blobs: n.blobs, Client: client, Parallel: 16, Peers: func() []string { return n.control.Peers() }}),
 		Tail:    telemetry.NewTail(telemetry.TailConfig{}), Logger: quiet,
+		Audit: audit, AuditFile: filepath.Join(dir, "audit.log"),
 	})
 	n.peers = peer.NewServer(peer.NewHandler(n.blobs, peer.Limits{}), id.Server(identity.Hub, identity.Edge), quiet)
 	go func() { _ = n.peers.ServeTLS(ln, "", "") }() // until it is closed
