@@ -16,6 +16,8 @@ import (
 
 	"github.com/libdns/libdns"
 	"github.com/miekg/dns"
+
+	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
 )
 
 const testZone = "zone.test."
@@ -264,8 +266,13 @@ func TestWildcardsNeedDNS(t *testing.T) {
 			t.Errorf("Renew: %v", err)
 		}
 		stop()
+		g.ca.delay = time.Minute
 		m, _ = g.add("n1", func(c *Config) { c.ACME.DNS = new(DNS) })
 		g.manage(m, Host{Name: "*.shop.example"}, Host{Name: "shop.example"})
+		time.Sleep(30 * time.Second)
+		if c, err := m.Show("*.shop.example"); err != nil || c.GetState() != orlav1.Certificate_STATE_PENDING {
+			t.Errorf("while it is ordered: %v, %v", c, err)
+		}
 		time.Sleep(2 * time.Minute)
 		synctest.Wait()
 		if m.book.cert("*.shop.example") == nil || m.book.failure("*.shop.example") != nil {

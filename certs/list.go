@@ -173,7 +173,9 @@ func (m *Manager) brief(subject string, now time.Time) standing {
 		}
 		return s
 	}
-	s.failed = m.book.failure(subject)
+	if m.refused(subject) == nil {
+		s.failed = m.book.failure(subject)
+	}
 	s.state = m.missing(subject, s.failed)
 	return s
 }
@@ -203,10 +205,19 @@ func (m *Manager) notOrdered(subject string) string {
 		return "no live release serves it"
 	case !wanted && m.belowWildcard(subject):
 		return "it is served by a wildcard route only, and that has no certificate: name it among an app's hosts, or import one for it"
-	case wildcard && m.orders != nil && m.cfg.ACME.DNS == nil:
-		return "a wildcard's certificate takes the DNS-01 challenge, which is not configured: name the hosts, or import a certificate for it"
+	case wildcard && m.refused(subject) != nil:
+		return m.refused(subject).GetError()
 	}
 	return ""
+}
+
+// refused returns the entry in which the node that orders says that it does not order for a
+// subject, nil if there is none. All nodes go by it: one that does not order cannot know.
+func (m *Manager) refused(subject string) *orlav1.CertOrder {
+	if said := m.book.failure(subject); said != nil && said.GetAttempts() == 0 {
+		return said
+	}
+	return nil
 }
 
 // belowWildcard reports whether a wildcard that is served covers the subject.

@@ -58,9 +58,14 @@ func TestListTellsStates(t *testing.T) {
 			{"x.localhost", orlav1.Certificate_STATE_ON_DEMAND, orlav1.Certificate_SOURCE_INTERNAL, "first handshake"},
 			{"other.test", orlav1.Certificate_STATE_NOT_ORDERED, orlav1.Certificate_SOURCE_ACME, "no live release serves it"},
 		} {
-			c := m.List(&orlav1.ListCertificatesRequest{Hosts: []string{tt.host}}).GetCertificates()[0]
-			if c.GetState() != tt.state || c.GetSource() != tt.source || !strings.Contains(c.GetReason(), tt.says) || tt.says == "" && c.GetReason() != "" {
-				t.Errorf("%s is %v, %v: %q; want %v, %v: %q", tt.host, c.GetState(), c.GetSource(), c.GetReason(), tt.state, tt.source, tt.says)
+			for node, m := range map[string]*Manager{"n1": m, "e1": edge} {
+				c := m.List(&orlav1.ListCertificatesRequest{Hosts: []string{tt.host}}).GetCertificates()[0]
+				if c.GetState() != tt.state || c.GetSource() != tt.source || !strings.Contains(c.GetReason(), tt.says) || tt.says == "" && c.GetReason() != "" {
+					t.Errorf("%s at %s is %v, %v: %q; want %v, %v: %q", tt.host, node, c.GetState(), c.GetSource(), c.GetReason(), tt.state, tt.source, tt.says)
+				}
+				if failed := c.GetFailure() != nil; failed != (tt.state == orlav1.Certificate_STATE_FAILED) {
+					t.Errorf("%s at %s has failed: %v", tt.host, node, c.GetFailure())
+				}
 			}
 		}
 		if c := edge.List(&orlav1.ListCertificatesRequest{Hosts: []string{"failing.example"}}).GetCertificates()[0]; !strings.Contains(c.GetFailure().GetError(), "no CA today") || c.GetFailure().GetAttempts() != 1 || c.GetFailure().GetNode() != "n1" {

@@ -284,24 +284,29 @@ func (o *orders) failed(ctx context.Context, subject string, err error) error {
 }
 
 // needsDNS is why a wildcard is not ordered.
-const needsDNS = "a wildcard's certificate takes DNS-01: start the nodes with --acme-dns, or import one with `orla certs import`"
+const needsDNS = "a wildcard's certificate takes DNS-01: start the hubs with --acme-dns, name the hosts, or import one with `orla certs import`"
 
-// refuseWildcards writes down why wildcards get no certificate, if there is no way to
-// order them (RFC 8555 §7.1.3 leaves that to the CA, and all ask for DNS-01).
+// refuseWildcards writes down, for all nodes, that wildcards get no certificate if there is
+// no way to order them (RFC 8555 §7.1.3 leaves that to the CA, and all ask for DNS-01), and
+// takes it back if there is one.
 func (o *orders) refuseWildcards(ctx context.Context) {
-	if o.wildcards {
-		return
-	}
 	for _, subject := range o.subjects() {
-		if !strings.HasPrefix(subject, "*.") || o.book.failure(subject) != nil || o.book.cert(subject) != nil {
+		if !strings.HasPrefix(subject, "*.") || o.book.cert(subject) != nil {
 			continue
 		}
-		value, err := proto.Marshal(&orlav1.CertOrder{Subject: subject, Error: needsDNS, Last: timestamppb.Now(), Node: o.node})
+		said := o.book.failure(subject)
+		if refused := said != nil && said.GetAttempts() == 0; refused != o.wildcards {
+			continue
+		}
+		key, value, err := subjectKey(orderPrefix, subject), []byte(nil), error(nil)
+		if !o.wildcards {
+			value, err = proto.Marshal(&orlav1.CertOrder{Subject: subject, Error: needsDNS, Last: timestamppb.Now(), Node: o.node})
+		}
 		if err == nil {
-			err = o.register.Commit(ctx, subjectKey(orderPrefix, subject), value, 0)
+			err = o.register.Commit(ctx, key, value, o.book.entry(key).Revision)
 		}
 		if err != nil && ctx.Err() == nil {
-			o.log.Debug("not written down why a wildcard gets no certificate", "host", subject, "error", err)
+			o.log.Debug("not written down whether a wildcard gets a certificate", "host", subject, "error", err)
 		}
 	}
 }

@@ -211,8 +211,6 @@ func (c *console) certTable(list certListShape) error {
 // note says what a table has no room for; empty: nothing.
 func (s certShape) note() string {
 	switch f := s.Failure; {
-	case f != nil && f.Attempts == 0:
-		return s.Host + ": " + f.Error // nothing was tried
 	case f != nil:
 		return fmt.Sprintf("%s: %s (attempt %d by %s; next try at %s)", s.Host, f.Error, f.Attempts, f.Node, when(f.Next))
 	case s.Reason != "" && s.State != "pending" && s.State != "on demand":
@@ -271,7 +269,7 @@ func (c *console) certLines(s certShape) error {
 		}
 		lines = append(lines, [2]string{"origin", by + ", " + when(s.Created)})
 	}
-	if f := s.Failure; f != nil && f.Attempts > 0 { // else the reason says it
+	if f := s.Failure; f != nil {
 		lines = append(lines, [2]string{"failed", f.Error}, [2]string{"attempts", fmt.Sprintf("%d, the last at %s by node %s", f.Attempts, when(f.Last), f.Node)}, [2]string{"next try", when(f.Next)})
 	}
 	for _, l := range lines {
@@ -517,12 +515,12 @@ func (c *console) showCerts(ctx context.Context, api orlav1connect.ControlServic
 // missing says why a host has no certificate, and what comes next.
 func (s certShape) missing() string {
 	switch {
-	case s.Failure != nil && s.Failure.Attempts == 0:
-		return fmt.Sprintf("%s: no certificate: %s", s.Host, s.Failure.Error)
 	case s.Failure != nil:
 		return fmt.Sprintf("%s: no certificate yet: %s; it is tried again at %s", s.Host, s.Failure.Error, when(s.Failure.Next))
 	case s.State == "on demand":
 		return s.Host + ": its certificate is ordered at the first handshake"
+	case s.State == "not ordered":
+		return fmt.Sprintf("%s: no certificate: %s", s.Host, s.Reason)
 	case s.State == "pending":
 		return fmt.Sprintf("%s: no certificate yet (%s); see: orla certs show %s", s.Host, s.Reason, s.Host)
 	}

@@ -37,10 +37,10 @@ func TestCertNotes(t *testing.T) {
 		note, missing string
 	}{
 		{certShape{Host: "a", State: "failed", Failure: failed}, "a: the CA is down (attempt 2 by n1; next try at -)", "a: no certificate yet: the CA is down; it is tried again at -"},
-		{certShape{Host: "*.a", State: "not ordered", Failure: &certFailureShape{Error: "it takes --acme-dns"}}, "*.a: it takes --acme-dns", "*.a: no certificate: it takes --acme-dns"},
+		{certShape{Host: "*.a", State: "not ordered", Reason: "it takes --acme-dns"}, "*.a: it takes --acme-dns", "*.a: no certificate: it takes --acme-dns"},
 		{certShape{Host: "a", State: "pending", Reason: "node n1 orders it"}, "", "a: no certificate yet (node n1 orders it); see: orla certs show a"},
 		{certShape{Host: "a", State: "on demand"}, "", "a: its certificate is ordered at the first handshake"},
-		{certShape{Host: "*", State: "not ordered", Reason: "too wide"}, "*: too wide", "*: no certificate that can be used (not ordered): too wide"},
+		{certShape{Host: "a", State: "unusable", Reason: "damaged"}, "a: damaged", "a: no certificate that can be used (unusable): damaged"},
 		{certShape{Host: "a", State: "expired"}, "", "a: no certificate that can be used (expired): see: orla certs show a"},
 	} {
 		if got := tt.cert.note(); got != tt.note {
