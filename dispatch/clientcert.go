@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
+	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -95,6 +96,23 @@ func pass(h http.Header, rt *route, c *x509.Certificate) {
 		return
 	}
 	h[fieldClientCert] = []string{":" + base64.StdEncoding.EncodeToString(c.Raw) + ":"}
+}
+
+// errUntrusted is why a certificate that a client has shown counts for nothing.
+var errUntrusted = errors.New("client certificate is not of a CA of this release, or not valid now")
+
+// certProblem says why the client's certificate, cert if the release trusts it, has kept a
+// request from every route, as far as the match knows; nil if it has not. It is for the
+// log: who has no certificate is not to learn that there is a route, and is answered as if
+// there were none.
+func certProblem(r *http.Request, cert *x509.Certificate, reason string) error {
+	switch {
+	case reason == "":
+		return nil
+	case cert == nil && r.TLS != nil && len(r.TLS.PeerCertificates) > 0:
+		return errUntrusted
+	}
+	return errors.New(reason)
 }
 
 // ClientCAs returns the CAs whose certificates the clients of a host may show in the

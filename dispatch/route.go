@@ -49,6 +49,9 @@ func (h *host) serve(w http.ResponseWriter, r *http.Request, rewrites int) {
 	}
 	m := h.tree.Match(&request)
 	if m.Index < 0 {
+		if h.release.asks {
+			info.Err = certProblem(r, cert, m.CertMismatch(request.ClientCert))
+		}
 		noRoute(w, m.Allow())
 		return
 	}

@@ -57,6 +57,34 @@ func TestMatchClientCert(t *testing.T) {
 	}
 }
 
+// TestCertMismatch: it is told if the certificate alone kept a request from a route, and
+// only then.
+func TestCertMismatch(t *testing.T) {
+	const missing = "client certificate is missing"
+	for _, tt := range []struct {
+		name    string
+		routes  []Route
+		request *Request
+		want    string
+	}{
+		{"none", []Route{on(t, "/x", cert("*"))}, request("/x"), missing},
+		{"another name", []Route{on(t, "/x", cert("alice"))}, from("/x", "bob"), `client certificate is for "bob", want "alice"`},
+		{"one where none may be", []Route{on(t, "/x", cert("none"))}, from("/x", "bob"), "there is a client certificate, want none"},
+		{"the first route in match order", []Route{on(t, "/*", cert("alice")), on(t, "/x", cert("*"))}, request("/x"), missing},
+		{"another path", []Route{on(t, "/x", cert("*"))}, request("/y"), ""},
+		{"another method", []Route{on(t, "POST /x", cert("*"))}, request("/x"), ""},
+		{"a header is missing, too", []Route{on(t, "/x", cert("*"), header("A", "1"))}, request("/x"), ""},
+		{"the header is there", []Route{on(t, "/x", cert("*"), header("A", "1"))}, withHeaders(request("/x"), "A", "1"), missing},
+		{"beside a route of another method", []Route{on(t, "/x", cert("*")), on(t, "POST /x")}, request("/x"), missing},
+		{"another route matches", []Route{on(t, "/x", cert("*")), on(t, "/*")}, request("/x"), ""},
+	} {
+		tree := newTree(t, tt.routes...)
+		if m := tree.Match(tt.request); m.CertMismatch(tt.request.ClientCert) != tt.want {
+			t.Errorf("%s: CertMismatch = %q, want %q", tt.name, m.CertMismatch(tt.request.ClientCert), tt.want)
+		}
+	}
+}
+
 func withHeaders(r *Request, headers ...string) *Request {
 	r.Header = request("/", headers...).Header
 	return r

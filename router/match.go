@@ -25,6 +25,7 @@ type Match struct {
 	tree    *Tree
 	path    string
 	allowed uint64 // methods that would have matched
+	lacking int    // 1 + index of the route that the client's certificate alone kept from matching; 0: none
 }
 
 // Match returns the route that comes first among those that r matches. It does
@@ -40,7 +41,7 @@ func (t *Tree) Match(r *Request) Match {
 			return Match{Index: won.index, tree: t, path: r.Path}
 		}
 	}
-	return Match{Index: -1, tree: t, allowed: s.allowed}
+	return Match{Index: -1, tree: t, allowed: s.allowed, lacking: s.lacking}
 }
 
 // search is one match under way.
@@ -48,6 +49,7 @@ type search struct {
 	request *Request
 	method  uint64
 	allowed uint64
+	lacking int
 }
 
 // walk returns the first rule that matches at n or below; rest is the part of
@@ -75,24 +77,26 @@ func (s *search) walk(n *node, rest string) *rule {
 }
 
 // first returns the first of rules whose conditions are met, and notes the
-// methods of those that fail by their method alone.
+// methods of those that fail by their method alone, and the first that fails by the
+// client's certificate alone.
 func (s *search) first(rules []*rule) *rule {
 	for _, r := range rules {
 		if r.methods == 0 || r.methods&s.method != 0 {
-			if r.conditionsMet(s.request) {
-				return r
+			if certMet := s.request.ClientCert.meets(r.cert); (certMet || s.lacking == 0) && r.fieldsMet(s.request) {
+				if certMet {
+					return r
+				}
+				s.lacking = r.index + 1
 			}
-		} else if s.allowed|r.methods != s.allowed && r.conditionsMet(s.request) {
+		} else if s.allowed|r.methods != s.allowed && s.request.ClientCert.meets(r.cert) && r.fieldsMet(s.request) {
 			s.allowed |= r.methods
 		}
 	}
 	return nil
 }
 
-func (r *rule) conditionsMet(request *Request) bool {
-	if !request.ClientCert.meets(r.cert) {
-		return false
-	}
+// fieldsMet reports whether the conditions on headers and query parameters are met.
+func (r *rule) fieldsMet(request *Request) bool {
 	for _, c := range r.headers {
 		if !slices.Contains(request.Header[c.Name], c.Value) {
 			return false
@@ -131,6 +135,15 @@ func (m *Match) Allow() string {
 		return ""
 	}
 	return strings.Join(m.tree.methodNames(m.allowed), ", ")
+}
+
+// CertMismatch says why the client's certificate c, nil if there is none, kept the request
+// from a route that it would have matched otherwise, and so from all; "" if it did not.
+func (m *Match) CertMismatch(c *ClientCert) string {
+	if m.lacking == 0 {
+		return ""
+	}
+	return c.mismatch(m.tree.rules[m.lacking-1].cert)
 }
 
 // methodNames returns the methods of a set in alphabetical order.
