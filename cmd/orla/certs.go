@@ -4,9 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"io"
-	"os"
-	"strconv"
 	"strings"
 	"time"
 
@@ -18,12 +15,8 @@ import (
 	"github.com/orla-edge/orla/proto/orla/v1/orlav1connect"
 )
 
-const (
-	// maxCertFile is the most bytes of a certificate's or key's file.
-	maxCertFile = 256 << 10
-	// certPage is how many certificates one call brings.
-	certPage = 1000
-)
+// certPage is how many certificates one call brings.
+const certPage = 1000
 
 // certShape is a certificate as --json prints it.
 type certShape struct {
@@ -63,18 +56,6 @@ type certListShape struct {
 	Counts       map[string]uint64 `json:"counts"`
 	Certificates []certShape       `json:"certificates"`
 	More         bool              `json:"more"`
-}
-
-// certImportShape is what was imported.
-type certImportShape struct {
-	Certificate certShape `json:"certificate"`
-	Warnings    []string  `json:"warnings"`
-}
-
-// certRemoveShape is what was removed, and what the host has now.
-type certRemoveShape struct {
-	Removed certShape `json:"removed"`
-	Left    certShape `json:"left"`
 }
 
 // word is a value of an enumeration as people write it: "not ordered".
@@ -295,118 +276,6 @@ func days(left time.Duration) string {
 	}
 }
 
-func certsImport(c *console) *cobra.Command {
-	cmd := &cobra.Command{
-		Use: "import HOST", Short: "Store a certificate of your own, for every node", Args: exact("HOST"),
-		Long: `Store a certificate that you have from elsewhere, with its chain and key in PEM. HOST is
-a host, or a wildcard in quotes. Every node serves it within moments, in place of what the
-host has; nothing is ordered for the host as long as it is there. "-" for one of the files
-means standard input. The key is stored encrypted, and never shown again.`,
-		Example: "  orla certs import shop.example --cert fullchain.pem --key key.pem\n  pass show shop-key | orla certs import '*.shop.example' --cert fullchain.pem --key -",
-	}
-	n := c.nodeFlags(cmd)
-	cmd.ValidArgsFunction = n.completeHosts
-	chain := cmd.Flags().String("cert", "", "`file` with the certificate and its chain, in PEM")
-	key := cmd.Flags().String("key", "", "`file` with its private key, in PEM, not encrypted")
-	return ask(n, cmd, func(ctx context.Context, api orlav1connect.ControlServiceClient, args []string) (certImportShape, error) {
-		switch {
-		case *chain == "" || *key == "":
-			return certImportShape{}, usagef("orla certs import needs --cert FILE and --key FILE")
-		case *chain == "-" && *key == "-":
-			return certImportShape{}, usagef("only one of --cert and --key can be standard input")
-		}
-		req := &orlav1.ImportCertificateRequest{Host: args[0]}
-		var err error
-		if req.Chain, err = c.certFile(*chain); err != nil {
-			return certImportShape{}, err
-		}
-		if req.PrivateKey, err = c.certFile(*key); err != nil {
-			return certImportShape{}, err
-		}
-		res, err := api.ImportCertificate(ctx, connect.NewRequest(req))
-		if err != nil {
-			return certImportShape{}, err
-		}
-		return certImportShape{certOf(res.Msg.GetCertificate()), orEmpty(res.Msg.GetWarnings())}, nil
-	}, func(s certImportShape) error {
-		for _, w := range s.Warnings {
-			c.tell("warning: %s\n", plain(w))
-		}
-		return c.printf("%s has an imported certificate of %s until %s\n  SHA-256 %s\n", s.Certificate.Host, plain(s.Certificate.Issuer), when(s.Certificate.NotAfter), s.Certificate.Fingerprint)
-	})
-}
-
-// certFile reads a file, or standard input.
-func (c *console) certFile(name string) ([]byte, error) {
-	if name == "-" {
-		return readValue(c.in, maxCertFile)
-	}
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", name, err)
-	}
-	defer f.Close() //nolint:errcheck // only read
-	text, err := io.ReadAll(io.LimitReader(f, maxCertFile+1))
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", name, err)
-	}
-	if len(text) > maxCertFile {
-		return nil, fmt.Errorf("read %s: it has more than %d KiB, and is no certificate or key", name, maxCertFile>>10)
-	}
-	return text, nil
-}
-
-func certsRenew(c *console) *cobra.Command {
-	cmd := &cobra.Command{
-		Use: "renew HOST", Short: "Order a new certificate for a host now", Args: exact("HOST"),
-		Long: `Order a new certificate for a host from the ACME server now, whatever it has, and wait
-for it. CAs limit how many there may be in a week.`,
-		Example: "  orla certs renew shop.example",
-	}
-	n := c.nodeFlags(cmd)
-	cmd.ValidArgsFunction = n.completeHosts
-	return ask(n, cmd, func(ctx context.Context, api orlav1connect.ControlServiceClient, args []string) (certShape, error) {
-		res, err := api.RenewCertificate(ctx, connect.NewRequest(&orlav1.RenewCertificateRequest{Host: args[0]}))
-		if err != nil {
-			return certShape{}, err
-		}
-		return certOf(res.Msg.GetCertificate()), nil
-	}, func(s certShape) error {
-		return c.printf("%s has a new certificate of %s until %s\n  SHA-256 %s\n", s.Host, plain(s.Issuer), when(s.NotAfter), s.Fingerprint)
-	})
-}
-
-func certsRemove(c *console) *cobra.Command {
-	cmd := &cobra.Command{
-		Use: "remove HOST", Short: "Take away an imported or ordered certificate", Args: exact("HOST"),
-		Long: `Take away the certificate of a host that was imported or ordered, on every node. If the
-host is served, and the nodes run with --tls acme, one is ordered again.`,
-		Example: "  orla certs remove shop.example",
-	}
-	n := c.nodeFlags(cmd)
-	cmd.ValidArgsFunction = n.completeHosts
-	return ask(n, cmd, func(ctx context.Context, api orlav1connect.ControlServiceClient, args []string) (certRemoveShape, error) {
-		res, err := api.RemoveCertificate(ctx, connect.NewRequest(&orlav1.RemoveCertificateRequest{Host: args[0]}))
-		if err != nil {
-			return certRemoveShape{}, err
-		}
-		return certRemoveShape{certOf(res.Msg.GetCertificate()), certOf(res.Msg.GetLeft())}, nil
-	}, func(s certRemoveShape) error {
-		if err := c.printf("the %s certificate of %s is removed\n", s.Removed.Source, s.Removed.Host); err != nil {
-			return err
-		}
-		switch {
-		case s.Left.State == "pending":
-			return c.printf("  the host is served: one is ordered again\n")
-		case s.Left.CoveredBy != "":
-			return c.printf("  it has that of %s now\n", s.Left.CoveredBy)
-		case s.Left.Reason != "":
-			return c.printf("  %s\n", plain(s.Left.Reason))
-		}
-		return nil
-	})
-}
-
 // completeHosts completes the first argument with the hosts that certificates are for.
 func (n *nodeFlags) completeHosts(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	if len(args) > 0 {
@@ -427,102 +296,4 @@ func (n *nodeFlags) completeHosts(cmd *cobra.Command, args []string, _ string) (
 		hosts = append(hosts, cert.GetSubject())
 	}
 	return hosts, cobra.ShellCompDirectiveNoFileComp
-}
-
-const (
-	// certWait is how long a deploy waits for certificates, and certEvery how often it looks.
-	certWait  = time.Minute
-	certEvery = 500 * time.Millisecond
-)
-
-// awaitCerts waits until hosts have certificates, or it is known why not, and returns what
-// they have; how long that took is in the map, for those that had none at first. Without
-// ACME there is nothing to wait for.
-func (c *console) awaitCerts(ctx context.Context, api orlav1connect.ControlServiceClient, hosts []string, silent bool) ([]certShape, map[string]time.Duration, error) {
-	ctx, cancel := context.WithTimeout(ctx, certWait)
-	defer cancel()
-	p := c.progress(silent || !c.isTerminal(c.err))
-	defer p.end()
-	req := &orlav1.ListCertificatesRequest{Hosts: hosts[:min(len(hosts), certPage)]}
-	start, took := time.Now(), map[string]time.Duration{}
-	var last []certShape
-	for first := true; ; first = false {
-		res, err := api.ListCertificates(ctx, connect.NewRequest(req))
-		if err != nil && (first || ctx.Err() == nil) {
-			return nil, nil, err
-		}
-		if err != nil {
-			return last, took, nil
-		}
-		if res.Msg.GetMode() != "acme" {
-			return nil, nil, nil
-		}
-		last = shapes(res.Msg.GetCertificates(), certOf)
-		waiting := ""
-		done := uint64(0)
-		for _, s := range last {
-			switch _, known := took[s.Host]; {
-			case s.State == "pending":
-				waiting = s.Host
-				took[s.Host] = -1
-				continue
-			case known && took[s.Host] < 0:
-				took[s.Host] = time.Since(start)
-			}
-			done++
-		}
-		if waiting == "" {
-			return last, took, nil
-		}
-		p.show("certificates", done, uint64(len(last)), waiting, false)
-		select {
-		case <-ctx.Done():
-			return last, took, nil
-		case <-time.After(certEvery):
-		}
-	}
-}
-
-// showCerts waits for the certificates of a release that is live, and tells about each
-// host's. That it is live is not changed by any of it.
-func (c *console) showCerts(ctx context.Context, api orlav1connect.ControlServiceClient, hosts []string) error {
-	all, took, err := c.awaitCerts(ctx, api, hosts, false)
-	if err != nil {
-		if connect.CodeOf(err) != connect.CodeUnimplemented && ctx.Err() == nil {
-			c.tell("orla: whether its hosts have certificates is not known: %s\n", lines(err))
-		}
-		return nil
-	}
-	for _, s := range all {
-		if s.Source == "internal" {
-			continue
-		}
-		if s.NotAfter.IsZero() || s.State == "expired" || s.State == "unusable" {
-			c.tell("  %s\n", plain(s.missing()))
-			continue
-		}
-		text := fmt.Sprintf("%s: certificate of %s until %s", s.Host, s.Issuer, s.NotAfter.Local().Format(time.DateOnly))
-		if d := took[s.Host]; d > 0 {
-			text += ", in " + strconv.FormatFloat(d.Seconds(), 'f', 1, 64) + " s"
-		}
-		if err := c.printf("  %s\n", plain(text)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// missing says why a host has no certificate, and what comes next.
-func (s certShape) missing() string {
-	switch {
-	case s.Failure != nil:
-		return fmt.Sprintf("%s: no certificate yet: %s; it is tried again at %s", s.Host, s.Failure.Error, when(s.Failure.Next))
-	case s.State == "on demand":
-		return s.Host + ": its certificate is ordered at the first handshake"
-	case s.State == "not ordered":
-		return fmt.Sprintf("%s: no certificate: %s", s.Host, s.Reason)
-	case s.State == "pending":
-		return fmt.Sprintf("%s: no certificate yet (%s); see: orla certs show %s", s.Host, s.Reason, s.Host)
-	}
-	return fmt.Sprintf("%s: no certificate that can be used (%s): %s", s.Host, s.State, cmp.Or(s.Reason, "see: orla certs show "+s.Host))
 }
