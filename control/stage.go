@@ -94,12 +94,14 @@ func (s *Service) onStage(ctx context.Context, msg cluster.Message) {
 
 func (s *Service) runStage(ctx context.Context, st *orlav1.Stage, job *staging) {
 	answer := &orlav1.Staged{Id: st.GetId(), Node: s.cfg.Node}
-	r, settle, err := s.stageHere(ctx, st)
-	defer func() {
-		if err := settle(); err != nil {
-			s.cfg.Logger.Error("manifest not synced to the disk", "app", st.GetName(), "release", st.GetRelease(), "error", err)
-		}
-	}()
+	r, keep, err := s.stageHere(ctx, st)
+	if keep != nil {
+		defer func() {
+			if err := errors.Join(keep.Write(), keep.Sync()); err != nil {
+				s.cfg.Logger.Error("manifest not kept", "app", st.GetName(), "release", st.GetRelease(), "error", err)
+			}
+		}()
+	}
 	switch {
 	case ctx.Err() != nil:
 		if r != nil {
@@ -126,6 +128,9 @@ func (s *Service) runStage(ctx context.Context, st *orlav1.Stage, job *staging) 
 		return
 	}
 	s.send(cluster.Hubs, topicStaged+st.GetId(), answer)
+	if keep != nil {
+		_ = keep.Write() // said when all is done
+	}
 	<-ctx.Done() // the release is live, or is not to be
 	s.quietly()
 }
@@ -141,29 +146,29 @@ func (s *Service) quietly() {
 	}
 }
 
-// stageHere fetches, verifies and builds a release. What it has kept of it is written;
-// settle, which is to be called in any case, makes sure of that against a power failure:
-// the hub that has asked has done so before the head moves.
-func (s *Service) stageHere(ctx context.Context, st *orlav1.Stage) (r *dispatch.Release, settle func() error, err error) {
-	settle = func() error { return nil }
+// stageHere fetches, verifies and builds a release. A manifest that came along survives the
+// end of this process then, see [modules.Dir.Begin]; what is left to do for it is the
+// caller's, who holds up nobody with it: the hub that has asked has it on its disk before
+// the head moves.
+func (s *Service) stageHere(ctx context.Context, st *orlav1.Stage) (r *dispatch.Release, keep *modules.Pending, err error) {
 	select {
 	case s.stagings.slots <- struct{}{}:
 		defer func() { <-s.stagings.slots }()
 	case <-ctx.Done():
-		return nil, settle, context.Cause(ctx)
+		return nil, nil, context.Cause(ctx)
 	}
 	digest, err := modules.ParseDigest(st.GetDigest())
 	if err != nil {
-		return nil, settle, err
+		return nil, nil, err
 	}
 	if r := s.keep(st.GetName(), dispatch.Part{Number: st.GetRelease(), Digest: digest}); r != nil {
-		return r, settle, nil
+		return r, nil, nil
 	}
-	m, settle, err := s.stagedManifest(ctx, st, digest)
+	m, keep, err := s.stagedManifest(ctx, st, digest)
 	if err == nil {
 		r, err = s.stageManifest(ctx, st, digest, m)
 	}
-	return r, settle, err
+	return r, keep, err
 }
 
 // stageManifest fetches and builds the rest of a release.
@@ -186,27 +191,24 @@ func (s *Service) stageManifest(ctx context.Context, st *orlav1.Stage, digest mo
 	return s.cfg.Dispatcher.Build(ctx, dispatch.Spec{Number: st.GetRelease(), Digest: digest, Since: st.GetSince().AsTime(), Manifest: m})
 }
 
-// stagedManifest returns the manifest that came along, or fetches it. It is written then,
-// and synced by settle, which is never nil.
-func (s *Service) stagedManifest(ctx context.Context, st *orlav1.Stage, digest modules.Digest) (m *orlav1.Manifest, settle func() error, err error) {
-	settle = func() error { return nil }
+// stagedManifest returns the manifest that came along, or fetches it; keep is nil then.
+func (s *Service) stagedManifest(ctx context.Context, st *orlav1.Stage, digest modules.Digest) (m *orlav1.Manifest, keep *modules.Pending, err error) {
 	b := st.GetManifest()
 	if len(b) == 0 {
 		if b, err = s.cfg.Fetcher.ReadFrom(ctx, st.GetPeers(), digest, maxMessageBytes); err != nil {
-			return nil, settle, err
+			return nil, nil, err
 		}
 		m, err = release.Decode(b)
-		return m, settle, err
+		return m, nil, err
 	}
 	if modules.Sum(b) != digest {
-		return nil, settle, errors.New("the manifest is not the one that was announced")
+		return nil, nil, errors.New("the manifest is not the one that was announced")
 	}
-	_, sync, err := s.cfg.Blobs.PutWritten(b)
-	if err != nil {
-		return nil, settle, fmt.Errorf("store the manifest: %w", err)
+	if keep, err = s.cfg.Blobs.Begin(b); err != nil {
+		return nil, nil, fmt.Errorf("store the manifest: %w", err)
 	}
 	m, err = release.Decode(b)
-	return m, sync, err
+	return m, keep, err
 }
 
 // teller returns a function that tells the hubs what the node is at, now and then.

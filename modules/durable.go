@@ -62,51 +62,93 @@ func (d *Dir) endWrite(path string) {
 // returns. It costs one write to the disk if the blob is small, where Put and Sync take a
 // marker and everything that the disk has to write.
 func (d *Dir) PutDurable(b []byte) (Digest, error) {
-	digest, sync, err := d.PutWritten(b)
+	p, err := d.Begin(b)
 	if err != nil {
 		return Digest{}, err
 	}
-	return digest, sync()
+	written := make(chan error, 1)
+	go func() { written <- p.Write() }()
+	return p.digest, errors.Join(p.Sync(), <-written)
 }
 
-// PutWritten is [Dir.PutDurable] in two parts: when it returns, the blob survives the end
-// of the process, and when sync has returned, a power failure. What one leaves in between
-// is found by [Dir.Read], and by whoever puts the blob again.
-func (d *Dir) PutWritten(b []byte) (digest Digest, sync func() error, err error) {
-	digest = Sum(b)
+// Pending is a blob that is being put in steps, by one goroutine or several.
+type Pending struct {
+	d      *Dir
+	digest Digest
+	b      []byte
+	place  func() error // writes the blob to its place, once
+
+	file *journalFile // nil: the journal does not have it
+	end  int64        // where in it
+}
+
+// Begin begins to put a blob, which the caller does not change any more. When it returns,
+// the blob survives the end of the process: the next [OpenDir] has it. The caller calls
+// [Pending.Write], in any case, and [Pending.Sync] if it shall survive a power failure.
+func (d *Dir) Begin(b []byte) (*Pending, error) {
+	p := &Pending{d: d, digest: Sum(b), b: b}
+	p.place = sync.OnceValue(p.write)
 	if d.session.closed() {
-		return Digest{}, nil, fmt.Errorf("store blob: %w", ErrClosed)
+		return nil, fmt.Errorf("store blob: %w", ErrClosed)
 	}
-	if _, err := d.Read(digest, int64(len(b))); err != nil || !d.Has(digest) {
-		if err := d.write(b, digest); err != nil {
-			return Digest{}, nil, fmt.Errorf("store blob %s: %w", digest, err)
+	var err error
+	if len(b) <= journalMost && d.roomy() {
+		p.file, p.end, err = d.journal.write(p.digest, b)
+	}
+	if p.file == nil || err != nil { // it goes to its place at once
+		p.file = nil
+		if err := p.place(); err != nil {
+			return nil, err
 		}
 	}
-	return digest, func() error {
-		if d.journal.add(digest, b) == nil {
-			return nil
-		}
-		if err := d.settle(digest); err != nil {
-			return fmt.Errorf("store blob %s: %w", digest, err)
-		}
-		return nil
-	}, nil
+	return p, nil
 }
 
-// write writes a blob to its place.
-func (d *Dir) write(b []byte, digest Digest) error {
-	f, err := d.session.create()
-	if err != nil {
-		return err
+// roomy reports whether there is room for a small blob: the journal has its place even on
+// a full disk, where who puts the blob has to hear that it cannot be kept.
+func (d *Dir) roomy() bool {
+	free, err := freeBytes(d.root)
+	return err == nil && free > 2*journalBytes
+}
+
+// Write writes the blob to its place, from where the store's other methods have it.
+func (p *Pending) Write() error { return p.place() }
+
+func (p *Pending) write() error {
+	if p.file != nil {
+		defer p.file.pending.Done()
 	}
-	_, err = f.Write(b)
+	if _, err := p.d.Read(p.digest, int64(len(p.b))); err == nil && p.d.Has(p.digest) {
+		return nil
+	}
+	f, err := p.d.session.create()
+	if err != nil {
+		return fmt.Errorf("store blob: %w", err)
+	}
+	_, err = f.Write(p.b)
 	if err = errors.Join(err, f.Close()); err == nil {
-		err = d.publish(f.Name(), digest)
+		err = p.d.publish(f.Name(), p.digest)
 	}
 	if err != nil {
 		os.Remove(f.Name()) //nolint:errcheck,gosec // at worst the next OpenDir does it
+		return fmt.Errorf("store blob %s: %w", p.digest, err)
 	}
-	return err
+	return nil
+}
+
+// Sync makes the blob durable.
+func (p *Pending) Sync() error {
+	if p.file != nil && p.file.settle(p.end) == nil {
+		return nil
+	}
+	err := p.place()
+	if err == nil {
+		err = p.d.settle(p.digest)
+	}
+	if err != nil {
+		return fmt.Errorf("store blob %s: %w", p.digest, err)
+	}
+	return nil
 }
 
 // settle makes durable a blob and, meanwhile, what leads to it: the disk writes both at

@@ -27,3 +27,12 @@ func syncData(f *os.File) error {
 		}
 	}
 }
+
+// freeBytes is what the file system of a path has left for this user.
+func freeBytes(path string) (uint64, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(path, &st); err != nil {
+		return 0, os.NewSyscallError("statfs", err)
+	}
+	return st.Bavail * uint64(st.Bsize), nil //nolint:gosec // sizes
+}

@@ -5,6 +5,7 @@ package modules
 import (
 	"errors"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 )
@@ -30,3 +31,6 @@ func syncBlobs(root string, paths []string) error {
 
 // syncData writes back a file's data.
 func syncData(f *os.File) error { return f.Sync() }
+
+// freeBytes is not asked for: blobs say themselves that there is no room for them, later.
+func freeBytes(string) (uint64, error) { return math.MaxUint64, nil }

@@ -44,29 +44,18 @@ type journal struct {
 // journalFile is one of the files. Records that come while the disk is busy share the
 // next sync.
 type journalFile struct {
-	file  *os.File
-	end   atomic.Int64 // of the last record; grows under the journal's mu
-	paths []string     // of the blobs in it, only where the system has no syncfs; guarded likewise
+	file    *os.File
+	end     atomic.Int64   // of the last record; grows under the journal's mu
+	pending sync.WaitGroup // blobs in it that are not in their place yet
+	paths   []string       // of the blobs in it, only where the system has no syncfs; guarded likewise
 
 	sync   sync.Mutex // guards what follows, and is held while the file is synced
 	synced int64      // up to where
 	broken error      // of a sync: nobody knows what is on the disk
 }
 
-// add returns when the blob will survive a power failure. After an error the caller has to
-// see to that by other means.
-func (j *journal) add(digest Digest, b []byte) error {
-	if len(b) > journalMost {
-		return errors.ErrUnsupported
-	}
-	f, end, err := j.write(digest, b)
-	if err != nil {
-		return err
-	}
-	return f.settle(end)
-}
-
-// write writes a record, and returns where it ends.
+// write writes a record, and returns where it ends. The blob has to be written to its place
+// and then counted out of the file's pending ones.
 func (j *journal) write(digest Digest, b []byte) (f *journalFile, end int64, err error) {
 	record := append(digest.record(len(b)), b...)
 	j.mu.Lock()
@@ -81,6 +70,7 @@ func (j *journal) write(digest Digest, b []byte) (f *journalFile, end int64, err
 		f.paths = append(f.paths, j.d.path(digest))
 	}
 	j.used = true
+	f.pending.Add(1)
 	return f, f.end.Add(int64(len(record))), nil
 }
 
@@ -102,7 +92,10 @@ func (j *journal) current(size int64) (*journalFile, error) {
 			}
 		}
 		full := f
-		j.freeing.Go(func() { j.unfree = syncBlobs(j.d.root, full.paths) })
+		j.freeing.Go(func() {
+			full.pending.Wait()
+			j.unfree = syncBlobs(j.d.root, full.paths)
+		})
 		if f = other; f != nil {
 			f.rewind()
 		}
@@ -169,6 +162,7 @@ func (j *journal) close() error {
 	var paths []string
 	for i, f := range j.files {
 		if f != nil {
+			f.pending.Wait()
 			errs, paths = append(errs, f.file.Close()), append(paths, f.paths...)
 			j.files[i] = nil
 		}

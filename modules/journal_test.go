@@ -68,6 +68,28 @@ func TestPutDurableSurvivesAPowerFailure(t *testing.T) {
 	}
 }
 
+// TestBegunIsThereAfterTheProcess: also what was not written to its place yet.
+func TestBegunIsThereAfterTheProcess(t *testing.T) {
+	root := t.TempDir()
+	d := open(t, root)
+	for _, size := range []int{0, 100, 1 << 20} {
+		b := make([]byte, size)
+		p, err := d.Begin(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := open(t, afterPowerFailure(t, root, nil)).Verify(modules.Sum(b)); err != nil {
+			t.Errorf("%d bytes: %v", size, err)
+		}
+		if err := p.Write(); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Verify(modules.Sum(b)); err != nil {
+			t.Errorf("%d bytes: %v", size, err)
+		}
+	}
+}
+
 // TestJournalTurns: more blobs than the journal has room for, by several at a time. What is
 // not in it any more is on the disk by other means.
 func TestJournalTurns(t *testing.T) {
