@@ -256,7 +256,7 @@ func (d *Dir) recoverSessions() error {
 	for _, s := range dead {
 		paths, err := d.replay(s.path)
 		if err != nil {
-			return nil //nolint:nilerr // as on a full disk: the next OpenDir tries again, and others have the blob
+			return nil // as on a full disk: the next OpenDir tries again, and others have the blob
 		}
 		journaled = append(journaled, paths...)
 	}
