@@ -131,7 +131,7 @@ bench-cluster: deps ## run the benchmarks of a cluster, within 15 minutes (see d
 	$(GO) test -run '^$$' -bench 'Push' -benchtime 200x -timeout 3m ./internal/benchcluster
 	$(GO) test -run '^$$' -bench 'Row|Staleness|Election' -benchtime 1x -timeout 3m ./internal/benchcluster
 	$(GO) test -run '^$$' -bench 'Release' -benchtime 1x -timeout 4m ./internal/benchcluster
-	$(GO) test -run '^$$' -bench 'Scale' -benchtime 1x -timeout 5m ./internal/benchcluster
+	MOST=$${MOST:-100000} $(GO) test -run '^$$' -bench 'Scale' -benchtime 1x -timeout 15m ./internal/benchcluster
 
 .PHONY: sim
 sim: ## measure this machine, then simulate a push to 10,000 nodes (see docs/SCALE.md)
