@@ -78,8 +78,8 @@ func openCA(ctx context.Context, cfg Config) (*internalCA, error) {
 		return nil, err
 	}
 	if left := time.Until(ca.root.NotAfter); left < rootWarning {
-		cfg.Logger.WarnContext(ctx, "the CA's root expires soon: once it has, remove both files and start the node again to make a new one, and have clients trust it",
-			"certificate", ca.path(rootFile), "key", ca.path(keyFile), "expires", ca.root.NotAfter)
+		cfg.Logger.WarnContext(ctx, "the CA's root expires soon: make a new one with `orla certs rotate-root`, and have clients trust it",
+			"certificate", ca.path(rootFile), "expires", ca.root.NotAfter)
 	}
 	return ca, nil
 }
@@ -116,10 +116,18 @@ func (ca *internalCA) openKey(ctx context.Context, log *slog.Logger) error {
 	return nil
 }
 
-func (ca *internalCA) makeKey() error {
+func newRootKey() (crypto.Signer, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return fmt.Errorf("make the CA's key: %w", err)
+		return nil, fmt.Errorf("make the CA's key: %w", err)
+	}
+	return key, nil
+}
+
+func (ca *internalCA) makeKey() error {
+	key, err := newRootKey()
+	if err != nil {
+		return err
 	}
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
@@ -151,10 +159,19 @@ func (ca *internalCA) openRoot() error {
 	return nil
 }
 
-func (ca *internalCA) makeRoot() error {
-	id, err := keyID(ca.key.Public())
-	if err != nil {
+func (ca *internalCA) makeRoot() (err error) {
+	if ca.root, err = newRoot(ca.key); err != nil {
 		return err
+	}
+	ca.rootPEM = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.root.Raw})
+	return writeFile(ca.path(rootFile), ca.rootPEM, 0o644)
+}
+
+// newRoot returns a root for a key, which signs it.
+func newRoot(key crypto.Signer) (*x509.Certificate, error) {
+	id, err := keyID(key.Public())
+	if err != nil {
+		return nil, err
 	}
 	now := time.Now()
 	template := &x509.Certificate{
@@ -165,11 +182,11 @@ func (ca *internalCA) makeRoot() error {
 		BasicConstraintsValid: true, IsCA: true, MaxPathLen: 1,
 		SubjectKeyId: id,
 	}
-	if ca.root, err = sign(template, nil, ca.key.Public(), ca.key); err != nil {
-		return fmt.Errorf("make the CA's root: %w", err)
+	root, err := sign(template, nil, key.Public(), key)
+	if err != nil {
+		return nil, fmt.Errorf("make the CA's root: %w", err)
 	}
-	ca.rootPEM = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.root.Raw})
-	return writeFile(ca.path(rootFile), ca.rootPEM, 0o644)
+	return root, nil
 }
 
 // damaged says what to do about a file of the CA.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
 )
@@ -91,16 +92,7 @@ func (m *Manager) publishRoot(ctx context.Context) error {
 	if e.Value != nil && !expiredRoot(e.Value) {
 		return nil
 	}
-	root, key := m.local.ca.own()
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return errors.New("encode the CA's key: it cannot be")
-	}
-	sealed, err := m.cfg.Sealer.Seal(der, rootKey)
-	if err != nil {
-		return fmt.Errorf("seal the CA's key: %w", err)
-	}
-	value, err := proto.Marshal(&orlav1.CertRoot{Certificate: root.Raw, Key: sealed})
+	value, err := m.sealRoot(m.local.ca.own())
 	if err != nil {
 		return err
 	}
@@ -109,6 +101,61 @@ func (m *Manager) publishRoot(ctx context.Context) error {
 		return nil // another node was first
 	}
 	return err
+}
+
+// sealRoot makes the entry of a CA.
+func (m *Manager) sealRoot(root *x509.Certificate, key crypto.Signer) ([]byte, error) {
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, errors.New("encode the CA's key: it cannot be")
+	}
+	sealed, err := m.cfg.Sealer.Seal(der, rootKey)
+	if err != nil {
+		return nil, fmt.Errorf("seal the CA's key: %w", err)
+	}
+	return proto.Marshal(&orlav1.CertRoot{Certificate: root.Raw, Key: sealed})
+}
+
+// RotateRoot makes a new root, with a new key, for the internal CA of all nodes. Each of
+// them adopts it and issues its certificates anew as soon as it hears of it; the one that
+// was is kept as when another node's is adopted. With DryRun it only tells which there is.
+// It returns [ErrChanged], or why the register did not take it; then nothing has changed.
+func (m *Manager) RotateRoot(ctx context.Context, req *orlav1.RotateRootRequest) (*orlav1.RotateRootResponse, error) {
+	if m.cfg.Register == nil {
+		return nil, fmt.Errorf("certs: this node has a CA of its own, for it shares no key with others: stop it, remove %s and %s, and start it again to make a new one",
+			m.local.ca.path(rootFile), m.local.ca.path(keyFile))
+	}
+	e := m.book.entry(rootKey)
+	former, _ := m.local.ca.own()
+	res := &orlav1.RotateRootResponse{Former: describeRoot(former)}
+	if req.GetDryRun() {
+		return res, nil
+	}
+	key, err := newRootKey()
+	if err != nil {
+		return nil, err
+	}
+	root, err := newRoot(key)
+	if err != nil {
+		return nil, err
+	}
+	value, err := m.sealRoot(root, key)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.cfg.Register.Commit(ctx, rootKey, value, e.Revision); err != nil {
+		return nil, fmt.Errorf("replace the root of the nodes' CA: %w", err)
+	}
+	res.Root = describeRoot(root)
+	m.log.Info("the nodes' CA has a new root", "fingerprint", fingerprint(root), "former", fingerprint(former))
+	return res, nil
+}
+
+func describeRoot(root *x509.Certificate) *orlav1.RootCertificate {
+	return &orlav1.RootCertificate{
+		Name: root.Subject.CommonName, Fingerprint: fingerprint(root), NotAfter: timestamppb.New(root.NotAfter),
+		Pem: string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: root.Raw})),
+	}
 }
 
 // expiredRoot reports whether an entry's CA has expired. One that cannot be read has not:

@@ -3,10 +3,13 @@ package certs
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
 	"crypto/x509"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -269,17 +272,13 @@ func TestGrow(t *testing.T) {
 		if bytes.Equal(other.Root(), root) {
 			t.Fatal("n2 could open what n1 has sealed with its own key")
 		}
-		g.mu.Lock()
-		g.cut["n1"] = true // for a while
-		g.mu.Unlock()
+		g.setCut("n1", true) // for a while
 		again, _ := g.add("n1", func(c *Config) { c.Dir, c.OldSealer = dir, alone })
 		if cert, err := again.certificate(t.Context(), "shop.example"); err != nil || !bytes.Equal(cert.Certificate[0], before.Certificate[0]) {
 			t.Errorf("n1 has another certificate: %v", err)
 		}
 		time.Sleep(time.Minute)
-		g.mu.Lock()
-		g.cut["n1"] = false
-		g.mu.Unlock()
+		g.setCut("n1", false)
 		time.Sleep(time.Minute)
 		for i, m := range []*Manager{again, other} {
 			if !bytes.Equal(m.Root(), root) {
@@ -308,4 +307,91 @@ func TestGrow(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestRotateRoot: a new root takes the old one's place on every node, whichever of them is
+// told to, and no certificate of the old one is left; who was away has it when it is back.
+func TestRotateRoot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGroup(t, 24*time.Hour, "shop.example", "asked.example")
+		hosts := []string{"shop.example", "asked.example", "localhost"}
+		nodes, stops := map[string]*Manager{}, map[string]func(){}
+		start := func(name, dir string) {
+			m, stop := g.add(name, func(c *Config) { internalMode(c); c.Dir, c.Lead = dir, name != "e1" })
+			g.manage(m, Host{Name: "shop.example"})
+			nodes[name], stops[name] = m, stop
+		}
+		away := filepath.Join(t.TempDir(), "certs")
+		for _, name := range []string{"n1", "n2", "n3", "e1"} {
+			dir := filepath.Join(t.TempDir(), "certs")
+			if name == "n3" {
+				dir = away
+			}
+			start(name, dir)
+		}
+		time.Sleep(time.Minute)
+		old := nodes["n1"].Root()
+		for name, m := range nodes {
+			for _, host := range hosts {
+				if !trusts(t, old, m, host) {
+					t.Fatalf("%s: %s's certificate is not of the shared root", name, host)
+				}
+			}
+		}
+		g.leave("n3", stops["n3"])
+
+		told, err := nodes["n2"].RotateRoot(t.Context(), &orlav1.RotateRootRequest{DryRun: true})
+		if err != nil || told.GetRoot() != nil || told.GetFormer().GetFingerprint() != nodes["n1"].Fingerprint() {
+			t.Errorf("asked only: %v, %v", told, err)
+		}
+		g.setCut("n2", true)
+		if res, err := nodes["n2"].RotateRoot(t.Context(), &orlav1.RotateRootRequest{}); !errors.Is(err, errCut) {
+			t.Errorf("without the register: %v, %v", res, err)
+		}
+		g.setCut("n2", false)
+		for name, m := range nodes {
+			if !bytes.Equal(m.Root(), old) {
+				t.Errorf("%s: another root, though nothing was to change", name)
+			}
+		}
+
+		res, err := nodes["n2"].RotateRoot(t.Context(), &orlav1.RotateRootRequest{}) // it does not lead
+		if err != nil || res.GetFormer().GetPem() != string(old) {
+			t.Fatalf("RotateRoot = %v, %v", res, err)
+		}
+		synctest.Wait()
+		start("n3", away)
+		start("n4", filepath.Join(t.TempDir(), "certs"))
+		synctest.Wait()
+		root := []byte(res.GetRoot().GetPem())
+		for name, m := range nodes {
+			if !bytes.Equal(m.Root(), root) || m.Fingerprint() != res.GetRoot().GetFingerprint() {
+				t.Errorf("%s: not the new root", name)
+			}
+			if strays := m.local.strays(); len(strays) > 0 {
+				t.Errorf("%s: %q are of the old root", name, strays)
+			}
+			for _, host := range hosts {
+				if !trusts(t, root, m, host) || trusts(t, old, m, host) {
+					t.Errorf("%s: %s's certificate is not of the new root", name, host)
+				}
+			}
+			if onDisk, err := os.ReadFile(m.RootPath()); err != nil || !bytes.Equal(onDisk, root) {
+				t.Errorf("%s: another root on disk: %v", name, err)
+			}
+		}
+		_, key := nodes["n1"].local.ca.own()
+		private, err := key.(*ecdsa.PrivateKey).Bytes()
+		if err != nil || bytes.Contains(nodes["n1"].book.entry(rootKey).Value, private) {
+			t.Errorf("the register holds the root's key as it is: %v", err)
+		}
+	})
+}
+
+// TestRotateRootAlone: a node that shares nothing is told what to do instead.
+func TestRotateRootAlone(t *testing.T) {
+	m := open(t, Config{})
+	if res, err := m.RotateRoot(t.Context(), &orlav1.RotateRootRequest{}); err == nil || !strings.Contains(err.Error(), m.RootPath()) {
+		t.Errorf("RotateRoot = %v, %v", res, err)
+	}
 }

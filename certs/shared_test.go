@@ -244,3 +244,18 @@ func (g *group) manage(m *Manager, hosts ...Host) {
 		g.t.Fatal(err)
 	}
 }
+
+// setCut says whether a node can reach the register.
+func (g *group) setCut(node string, cut bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.cut[node] = cut
+}
+
+// leave stops a node, which hears of no change any more.
+func (g *group) leave(node string, stop func()) {
+	stop()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.managers = slices.DeleteFunc(g.managers, func(m *Manager) bool { return m.cfg.Node == node })
+}

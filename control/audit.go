@@ -224,6 +224,8 @@ func (e *audit) response(m any) {
 	case interface{ GetCertificate() *orlav1.Certificate }:
 		c := m.GetCertificate()
 		r.Detail = clip(fmt.Sprintf("SHA-256 %s until %s", c.GetFingerprint(), c.GetNotAfter().AsTime().Format(time.DateOnly)))
+	case *orlav1.RotateRootResponse:
+		r.Detail = clip(fmt.Sprintf("SHA-256 %s in place of %s", m.GetRoot().GetFingerprint(), m.GetFormer().GetFingerprint()))
 	case interface{ GetRevision() uint64 }:
 		r.Detail = fmt.Sprintf("revision %d", m.GetRevision())
 	case interface{ GetVersion() uint64 }:

@@ -26,6 +26,8 @@ type Certificates interface {
 	Remove(ctx context.Context, host string) (*orlav1.Certificate, error)
 	// Renew has one ordered, and returns when it is there.
 	Renew(ctx context.Context, host string) error
+	// RotateRoot makes a new root for the internal CA, or tells which there is.
+	RotateRoot(ctx context.Context, req *orlav1.RotateRootRequest) (*orlav1.RotateRootResponse, error)
 }
 
 const (
@@ -99,6 +101,18 @@ func (s *Service) RenewCertificate(ctx context.Context, req *connect.Request[orl
 		return nil, callError(err)
 	}
 	return connect.NewResponse(&orlav1.RenewCertificateResponse{Certificate: s.certificateOf(req.Msg.GetHost())}), nil
+}
+
+// RotateRoot implements the API.
+func (s *Service) RotateRoot(ctx context.Context, req *connect.Request[orlav1.RotateRootRequest]) (*connect.Response[orlav1.RotateRootResponse], error) {
+	if s.cfg.Certificates == nil {
+		return nil, errNoCertificates
+	}
+	res, err := s.cfg.Certificates.RotateRoot(ctx, req.Msg)
+	if err != nil {
+		return nil, callError(err)
+	}
+	return connect.NewResponse(res), nil
 }
 
 // certificateOf is what a host has now.

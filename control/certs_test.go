@@ -42,6 +42,14 @@ func (o oneCert) Renew(_ context.Context, host string) error {
 	return err
 }
 
+func (o oneCert) RotateRoot(_ context.Context, req *orlav1.RotateRootRequest) (*orlav1.RotateRootResponse, error) {
+	res := &orlav1.RotateRootResponse{Former: &orlav1.RootCertificate{Fingerprint: "AB:CD"}}
+	if !req.GetDryRun() {
+		res.Root = &orlav1.RootCertificate{Fingerprint: "EF:01"}
+	}
+	return res, nil
+}
+
 func TestCertificatesRoles(t *testing.T) {
 	p := newPlane(t)
 	p.s.cfg.Certificates = oneCert{"shop.example"}
@@ -75,6 +83,14 @@ func TestCertificatesRoles(t *testing.T) {
 			_, err := p.as(as).RemoveCertificate(ctx, connect.NewRequest(&orlav1.RemoveCertificateRequest{Host: "shop.example"}))
 			return err
 		}, false},
+		{"ask for the root", func(as string) error {
+			_, err := p.as(as).RotateRoot(ctx, connect.NewRequest(&orlav1.RotateRootRequest{DryRun: true}))
+			return err
+		}, false},
+		{"rotate the root", func(as string) error {
+			_, err := p.as(as).RotateRoot(ctx, connect.NewRequest(&orlav1.RotateRootRequest{}))
+			return err
+		}, false},
 	} {
 		if err := tt.call(adminSecret); err != nil {
 			t.Errorf("%s by an admin: %v", tt.name, err)
@@ -91,7 +107,7 @@ func TestCertificatesRoles(t *testing.T) {
 		if strings.Contains(r.String(), "SECRET") || strings.Contains(r.String(), "chain") {
 			t.Errorf("the audit log has what was imported: %v", r)
 		}
-		if strings.HasSuffix(r.GetAction(), "certificate") && r.GetOutcome() == outcomeOK {
+		if (strings.HasSuffix(r.GetAction(), "certificate") || r.GetAction() == "rotate root") && r.GetOutcome() == outcomeOK {
 			told = append(told, sentence(r))
 		}
 	}
@@ -99,6 +115,7 @@ func TestCertificatesRoles(t *testing.T) {
 		"admin 127.0.0.1 import certificate shop.example [SHA-256 AB:CD until 1970-01-01] ok",
 		"admin 127.0.0.1 renew certificate shop.example [SHA-256 AB:CD until 1970-01-01] ok",
 		"admin 127.0.0.1 remove certificate shop.example [SHA-256 until 1970-01-01] ok",
+		"admin 127.0.0.1 rotate root [SHA-256 EF:01 in place of AB:CD] ok",
 	}
 	if strings.Join(told, "\n") != strings.Join(want, "\n") {
 		t.Errorf("audit:\n%s\nwant\n%s", strings.Join(told, "\n"), strings.Join(want, "\n"))
@@ -118,6 +135,8 @@ func TestCertificatesAreRefused(t *testing.T) {
 	refused(t, "import without certificates", err, connect.CodeFailedPrecondition, "--tls off")
 	_, err = p.admin().ShowCertificate(ctx, connect.NewRequest(&orlav1.ShowCertificateRequest{Host: "a.example"}))
 	refused(t, "show without certificates", err, connect.CodeFailedPrecondition, "--tls off")
+	_, err = p.admin().RotateRoot(ctx, connect.NewRequest(&orlav1.RotateRootRequest{}))
+	refused(t, "rotation without certificates", err, connect.CodeFailedPrecondition, "--tls off")
 	p.s.cfg.Certificates = oneCert{"shop.example"}
 	_, err = p.admin().ShowCertificate(ctx, connect.NewRequest(&orlav1.ShowCertificateRequest{Host: "a.example"}))
 	refused(t, "show of none", err, connect.CodeNotFound, "none")

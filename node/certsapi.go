@@ -59,6 +59,15 @@ func (a certsAPI) Renew(ctx context.Context, host string) error {
 	return certsError(err)
 }
 
+// RotateRoot implements [control.Certificates].
+func (a certsAPI) RotateRoot(ctx context.Context, req *orlav1.RotateRootRequest) (*orlav1.RotateRootResponse, error) {
+	res, err := a.Manager.RotateRoot(ctx, req)
+	if errors.Is(err, certs.ErrChanged) {
+		return nil, connect.NewError(connect.CodeAborted, errors.New("the root was replaced by somebody else meanwhile; `orla certs rotate-root` says which there is now"))
+	}
+	return res, certsError(err)
+}
+
 // certsError is an error as the API tells it.
 func certsError(err error) error {
 	var code connect.Code

@@ -92,7 +92,7 @@ func certsCommand(c *console) *cobra.Command {
 		Long: `List the certificates of all hosts, as the node that answers knows them: every node
 knows those of the whole cluster. A host that has none is listed with the reason.`,
 		Example: "  orla certs\n  orla certs show shop.example\n  orla certs import shop.example --cert fullchain.pem --key key.pem",
-	}, certsList(c), certsShow(c), certsImport(c), certsRenew(c), certsRemove(c))
+	}, certsList(c), certsShow(c), certsImport(c), certsRenew(c), certsRemove(c), certsRotateRoot(c))
 }
 
 func certsList(c *console) *cobra.Command {

@@ -1725,6 +1725,176 @@ func (x *RenewCertificateResponse) GetCertificate() *Certificate {
 	return nil
 }
 
+type RotateRootRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Tell which root there is, and change nothing.
+	DryRun        bool `protobuf:"varint,1,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateRootRequest) Reset() {
+	*x = RotateRootRequest{}
+	mi := &file_orla_v1_certs_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateRootRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateRootRequest) ProtoMessage() {}
+
+func (x *RotateRootRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orla_v1_certs_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateRootRequest.ProtoReflect.Descriptor instead.
+func (*RotateRootRequest) Descriptor() ([]byte, []int) {
+	return file_orla_v1_certs_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *RotateRootRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+type RotateRootResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The root before the call.
+	Former *RootCertificate `protobuf:"bytes,1,opt,name=former,proto3" json:"former,omitempty"`
+	// The one that takes its place; not set if nothing was changed.
+	Root          *RootCertificate `protobuf:"bytes,2,opt,name=root,proto3" json:"root,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateRootResponse) Reset() {
+	*x = RotateRootResponse{}
+	mi := &file_orla_v1_certs_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateRootResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateRootResponse) ProtoMessage() {}
+
+func (x *RotateRootResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orla_v1_certs_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateRootResponse.ProtoReflect.Descriptor instead.
+func (*RotateRootResponse) Descriptor() ([]byte, []int) {
+	return file_orla_v1_certs_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *RotateRootResponse) GetFormer() *RootCertificate {
+	if x != nil {
+		return x.Former
+	}
+	return nil
+}
+
+func (x *RotateRootResponse) GetRoot() *RootCertificate {
+	if x != nil {
+		return x.Root
+	}
+	return nil
+}
+
+// RootCertificate is the internal CA's root.
+type RootCertificate struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Common name of its subject.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// SHA-256, as browsers show it.
+	Fingerprint   string                 `protobuf:"bytes,2,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
+	NotAfter      *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"`
+	Pem           string                 `protobuf:"bytes,4,opt,name=pem,proto3" json:"pem,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RootCertificate) Reset() {
+	*x = RootCertificate{}
+	mi := &file_orla_v1_certs_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RootCertificate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RootCertificate) ProtoMessage() {}
+
+func (x *RootCertificate) ProtoReflect() protoreflect.Message {
+	mi := &file_orla_v1_certs_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RootCertificate.ProtoReflect.Descriptor instead.
+func (*RootCertificate) Descriptor() ([]byte, []int) {
+	return file_orla_v1_certs_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *RootCertificate) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RootCertificate) GetFingerprint() string {
+	if x != nil {
+		return x.Fingerprint
+	}
+	return ""
+}
+
+func (x *RootCertificate) GetNotAfter() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NotAfter
+	}
+	return nil
+}
+
+func (x *RootCertificate) GetPem() string {
+	if x != nil {
+		return x.Pem
+	}
+	return ""
+}
+
 var File_orla_v1_certs_proto protoreflect.FileDescriptor
 
 const file_orla_v1_certs_proto_rawDesc = "" +
@@ -1864,7 +2034,17 @@ const file_orla_v1_certs_proto_rawDesc = "" +
 	"\x17RenewCertificateRequest\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\"R\n" +
 	"\x18RenewCertificateResponse\x126\n" +
-	"\vcertificate\x18\x01 \x01(\v2\x14.orla.v1.CertificateR\vcertificateB0Z.github.com/orla-edge/orla/proto/orla/v1;orlav1b\x06proto3"
+	"\vcertificate\x18\x01 \x01(\v2\x14.orla.v1.CertificateR\vcertificate\",\n" +
+	"\x11RotateRootRequest\x12\x17\n" +
+	"\adry_run\x18\x01 \x01(\bR\x06dryRun\"t\n" +
+	"\x12RotateRootResponse\x120\n" +
+	"\x06former\x18\x01 \x01(\v2\x18.orla.v1.RootCertificateR\x06former\x12,\n" +
+	"\x04root\x18\x02 \x01(\v2\x18.orla.v1.RootCertificateR\x04root\"\x92\x01\n" +
+	"\x0fRootCertificate\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
+	"\vfingerprint\x18\x02 \x01(\tR\vfingerprint\x127\n" +
+	"\tnot_after\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\bnotAfter\x12\x10\n" +
+	"\x03pem\x18\x04 \x01(\tR\x03pemB0Z.github.com/orla-edge/orla/proto/orla/v1;orlav1b\x06proto3"
 
 var (
 	file_orla_v1_certs_proto_rawDescOnce sync.Once
@@ -1879,7 +2059,7 @@ func file_orla_v1_certs_proto_rawDescGZIP() []byte {
 }
 
 var file_orla_v1_certs_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_orla_v1_certs_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_orla_v1_certs_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_orla_v1_certs_proto_goTypes = []any{
 	(CertRecord_Source)(0),            // 0: orla.v1.CertRecord.Source
 	(Certificate_Source)(0),           // 1: orla.v1.Certificate.Source
@@ -1906,44 +2086,50 @@ var file_orla_v1_certs_proto_goTypes = []any{
 	(*RemoveCertificateResponse)(nil), // 22: orla.v1.RemoveCertificateResponse
 	(*RenewCertificateRequest)(nil),   // 23: orla.v1.RenewCertificateRequest
 	(*RenewCertificateResponse)(nil),  // 24: orla.v1.RenewCertificateResponse
-	(*timestamppb.Timestamp)(nil),     // 25: google.protobuf.Timestamp
+	(*RotateRootRequest)(nil),         // 25: orla.v1.RotateRootRequest
+	(*RotateRootResponse)(nil),        // 26: orla.v1.RotateRootResponse
+	(*RootCertificate)(nil),           // 27: orla.v1.RootCertificate
+	(*timestamppb.Timestamp)(nil),     // 28: google.protobuf.Timestamp
 }
 var file_orla_v1_certs_proto_depIdxs = []int32{
 	0,  // 0: orla.v1.CertRecord.source:type_name -> orla.v1.CertRecord.Source
-	25, // 1: orla.v1.CertRecord.not_before:type_name -> google.protobuf.Timestamp
-	25, // 2: orla.v1.CertRecord.not_after:type_name -> google.protobuf.Timestamp
-	25, // 3: orla.v1.CertRecord.renew_at:type_name -> google.protobuf.Timestamp
-	25, // 4: orla.v1.CertRecord.created:type_name -> google.protobuf.Timestamp
-	25, // 5: orla.v1.CertOrder.last:type_name -> google.protobuf.Timestamp
-	25, // 6: orla.v1.CertOrder.next:type_name -> google.protobuf.Timestamp
-	25, // 7: orla.v1.CertChallenge.created:type_name -> google.protobuf.Timestamp
-	25, // 8: orla.v1.CertAccount.created:type_name -> google.protobuf.Timestamp
-	25, // 9: orla.v1.CertLead.since:type_name -> google.protobuf.Timestamp
+	28, // 1: orla.v1.CertRecord.not_before:type_name -> google.protobuf.Timestamp
+	28, // 2: orla.v1.CertRecord.not_after:type_name -> google.protobuf.Timestamp
+	28, // 3: orla.v1.CertRecord.renew_at:type_name -> google.protobuf.Timestamp
+	28, // 4: orla.v1.CertRecord.created:type_name -> google.protobuf.Timestamp
+	28, // 5: orla.v1.CertOrder.last:type_name -> google.protobuf.Timestamp
+	28, // 6: orla.v1.CertOrder.next:type_name -> google.protobuf.Timestamp
+	28, // 7: orla.v1.CertChallenge.created:type_name -> google.protobuf.Timestamp
+	28, // 8: orla.v1.CertAccount.created:type_name -> google.protobuf.Timestamp
+	28, // 9: orla.v1.CertLead.since:type_name -> google.protobuf.Timestamp
 	10, // 10: orla.v1.TicketKeys.keys:type_name -> orla.v1.TicketKey
-	25, // 11: orla.v1.TicketKey.from:type_name -> google.protobuf.Timestamp
+	28, // 11: orla.v1.TicketKey.from:type_name -> google.protobuf.Timestamp
 	1,  // 12: orla.v1.Certificate.source:type_name -> orla.v1.Certificate.Source
 	2,  // 13: orla.v1.Certificate.state:type_name -> orla.v1.Certificate.State
-	25, // 14: orla.v1.Certificate.not_before:type_name -> google.protobuf.Timestamp
-	25, // 15: orla.v1.Certificate.not_after:type_name -> google.protobuf.Timestamp
-	25, // 16: orla.v1.Certificate.renew_at:type_name -> google.protobuf.Timestamp
-	25, // 17: orla.v1.Certificate.created:type_name -> google.protobuf.Timestamp
+	28, // 14: orla.v1.Certificate.not_before:type_name -> google.protobuf.Timestamp
+	28, // 15: orla.v1.Certificate.not_after:type_name -> google.protobuf.Timestamp
+	28, // 16: orla.v1.Certificate.renew_at:type_name -> google.protobuf.Timestamp
+	28, // 17: orla.v1.Certificate.created:type_name -> google.protobuf.Timestamp
 	4,  // 18: orla.v1.Certificate.failure:type_name -> orla.v1.CertOrder
 	2,  // 19: orla.v1.ListCertificatesRequest.states:type_name -> orla.v1.Certificate.State
 	13, // 20: orla.v1.ListCertificatesResponse.certificates:type_name -> orla.v1.Certificate
 	16, // 21: orla.v1.ListCertificatesResponse.counts:type_name -> orla.v1.CertificateCount
-	25, // 22: orla.v1.ListCertificatesResponse.now:type_name -> google.protobuf.Timestamp
+	28, // 22: orla.v1.ListCertificatesResponse.now:type_name -> google.protobuf.Timestamp
 	2,  // 23: orla.v1.CertificateCount.state:type_name -> orla.v1.Certificate.State
 	13, // 24: orla.v1.ShowCertificateResponse.certificate:type_name -> orla.v1.Certificate
-	25, // 25: orla.v1.ShowCertificateResponse.now:type_name -> google.protobuf.Timestamp
+	28, // 25: orla.v1.ShowCertificateResponse.now:type_name -> google.protobuf.Timestamp
 	13, // 26: orla.v1.ImportCertificateResponse.certificate:type_name -> orla.v1.Certificate
 	13, // 27: orla.v1.RemoveCertificateResponse.certificate:type_name -> orla.v1.Certificate
 	13, // 28: orla.v1.RemoveCertificateResponse.left:type_name -> orla.v1.Certificate
 	13, // 29: orla.v1.RenewCertificateResponse.certificate:type_name -> orla.v1.Certificate
-	30, // [30:30] is the sub-list for method output_type
-	30, // [30:30] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	27, // 30: orla.v1.RotateRootResponse.former:type_name -> orla.v1.RootCertificate
+	27, // 31: orla.v1.RotateRootResponse.root:type_name -> orla.v1.RootCertificate
+	28, // 32: orla.v1.RootCertificate.not_after:type_name -> google.protobuf.Timestamp
+	33, // [33:33] is the sub-list for method output_type
+	33, // [33:33] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_orla_v1_certs_proto_init() }
@@ -1957,7 +2143,7 @@ func file_orla_v1_certs_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_orla_v1_certs_proto_rawDesc), len(file_orla_v1_certs_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   22,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -4391,7 +4391,7 @@ const file_orla_v1_control_proto_rawDesc = "" +
 	"\x0fNODE_STATE_LIVE\x10\x03\x12\x16\n" +
 	"\x12NODE_STATE_REFUSED\x10\x04\x12\x13\n" +
 	"\x0fNODE_STATE_LOST\x10\x05\x12\x14\n" +
-	"\x10NODE_STATE_TRIAL\x10\x062\xd6\x13\n" +
+	"\x10NODE_STATE_TRIAL\x10\x062\x9f\x14\n" +
 	"\x0eControlService\x12>\n" +
 	"\aGetNode\x12\x17.orla.v1.GetNodeRequest\x1a\x18.orla.v1.GetNodeResponse\"\x00\x12Y\n" +
 	"\x10FindMissingBlobs\x12 .orla.v1.FindMissingBlobsRequest\x1a!.orla.v1.FindMissingBlobsResponse\"\x00\x12L\n" +
@@ -4428,7 +4428,9 @@ const file_orla_v1_control_proto_rawDesc = "" +
 	"\x0fShowCertificate\x12\x1f.orla.v1.ShowCertificateRequest\x1a .orla.v1.ShowCertificateResponse\"\x00\x12\\\n" +
 	"\x11ImportCertificate\x12!.orla.v1.ImportCertificateRequest\x1a\".orla.v1.ImportCertificateResponse\"\x00\x12\\\n" +
 	"\x11RemoveCertificate\x12!.orla.v1.RemoveCertificateRequest\x1a\".orla.v1.RemoveCertificateResponse\"\x00\x12Y\n" +
-	"\x10RenewCertificate\x12 .orla.v1.RenewCertificateRequest\x1a!.orla.v1.RenewCertificateResponse\"\x00B0Z.github.com/orla-edge/orla/proto/orla/v1;orlav1b\x06proto3"
+	"\x10RenewCertificate\x12 .orla.v1.RenewCertificateRequest\x1a!.orla.v1.RenewCertificateResponse\"\x00\x12G\n" +
+	"\n" +
+	"RotateRoot\x12\x1a.orla.v1.RotateRootRequest\x1a\x1b.orla.v1.RotateRootResponse\"\x00B0Z.github.com/orla-edge/orla/proto/orla/v1;orlav1b\x06proto3"
 
 var (
 	file_orla_v1_control_proto_rawDescOnce sync.Once
@@ -4530,15 +4532,17 @@ var file_orla_v1_control_proto_goTypes = []any{
 	(*ImportCertificateRequest)(nil),  // 82: orla.v1.ImportCertificateRequest
 	(*RemoveCertificateRequest)(nil),  // 83: orla.v1.RemoveCertificateRequest
 	(*RenewCertificateRequest)(nil),   // 84: orla.v1.RenewCertificateRequest
-	(*ListAuditResponse)(nil),         // 85: orla.v1.ListAuditResponse
-	(*ExportClusterResponse)(nil),     // 86: orla.v1.ExportClusterResponse
-	(*ImportClusterResponse)(nil),     // 87: orla.v1.ImportClusterResponse
-	(*RescueClusterResponse)(nil),     // 88: orla.v1.RescueClusterResponse
-	(*ListCertificatesResponse)(nil),  // 89: orla.v1.ListCertificatesResponse
-	(*ShowCertificateResponse)(nil),   // 90: orla.v1.ShowCertificateResponse
-	(*ImportCertificateResponse)(nil), // 91: orla.v1.ImportCertificateResponse
-	(*RemoveCertificateResponse)(nil), // 92: orla.v1.RemoveCertificateResponse
-	(*RenewCertificateResponse)(nil),  // 93: orla.v1.RenewCertificateResponse
+	(*RotateRootRequest)(nil),         // 85: orla.v1.RotateRootRequest
+	(*ListAuditResponse)(nil),         // 86: orla.v1.ListAuditResponse
+	(*ExportClusterResponse)(nil),     // 87: orla.v1.ExportClusterResponse
+	(*ImportClusterResponse)(nil),     // 88: orla.v1.ImportClusterResponse
+	(*RescueClusterResponse)(nil),     // 89: orla.v1.RescueClusterResponse
+	(*ListCertificatesResponse)(nil),  // 90: orla.v1.ListCertificatesResponse
+	(*ShowCertificateResponse)(nil),   // 91: orla.v1.ShowCertificateResponse
+	(*ImportCertificateResponse)(nil), // 92: orla.v1.ImportCertificateResponse
+	(*RemoveCertificateResponse)(nil), // 93: orla.v1.RemoveCertificateResponse
+	(*RenewCertificateResponse)(nil),  // 94: orla.v1.RenewCertificateResponse
+	(*RotateRootResponse)(nil),        // 95: orla.v1.RotateRootResponse
 }
 var file_orla_v1_control_proto_depIdxs = []int32{
 	64, // 0: orla.v1.GetNodeResponse.started:type_name -> google.protobuf.Timestamp
@@ -4626,41 +4630,43 @@ var file_orla_v1_control_proto_depIdxs = []int32{
 	82, // 82: orla.v1.ControlService.ImportCertificate:input_type -> orla.v1.ImportCertificateRequest
 	83, // 83: orla.v1.ControlService.RemoveCertificate:input_type -> orla.v1.RemoveCertificateRequest
 	84, // 84: orla.v1.ControlService.RenewCertificate:input_type -> orla.v1.RenewCertificateRequest
-	2,  // 85: orla.v1.ControlService.GetNode:output_type -> orla.v1.GetNodeResponse
-	5,  // 86: orla.v1.ControlService.FindMissingBlobs:output_type -> orla.v1.FindMissingBlobsResponse
-	7,  // 87: orla.v1.ControlService.UploadBlobs:output_type -> orla.v1.UploadBlobsResponse
-	11, // 88: orla.v1.ControlService.Deploy:output_type -> orla.v1.DeployResponse
-	17, // 89: orla.v1.ControlService.Rollback:output_type -> orla.v1.RollbackResponse
-	19, // 90: orla.v1.ControlService.RemoveApp:output_type -> orla.v1.RemoveAppResponse
-	21, // 91: orla.v1.ControlService.ListApps:output_type -> orla.v1.ListAppsResponse
-	24, // 92: orla.v1.ControlService.GetApp:output_type -> orla.v1.GetAppResponse
-	28, // 93: orla.v1.ControlService.ListRoutes:output_type -> orla.v1.ListRoutesResponse
-	31, // 94: orla.v1.ControlService.ExplainRoute:output_type -> orla.v1.ExplainRouteResponse
-	34, // 95: orla.v1.ControlService.TailLogs:output_type -> orla.v1.TailLogsResponse
-	36, // 96: orla.v1.ControlService.CreateToken:output_type -> orla.v1.CreateTokenResponse
-	38, // 97: orla.v1.ControlService.ListTokens:output_type -> orla.v1.ListTokensResponse
-	40, // 98: orla.v1.ControlService.RevokeToken:output_type -> orla.v1.RevokeTokenResponse
-	42, // 99: orla.v1.ControlService.ListNodes:output_type -> orla.v1.ListNodesResponse
-	45, // 100: orla.v1.ControlService.DrainNode:output_type -> orla.v1.DrainNodeResponse
-	49, // 101: orla.v1.ControlService.SetSecret:output_type -> orla.v1.SetSecretResponse
-	51, // 102: orla.v1.ControlService.ListSecrets:output_type -> orla.v1.ListSecretsResponse
-	53, // 103: orla.v1.ControlService.RemoveSecret:output_type -> orla.v1.RemoveSecretResponse
-	55, // 104: orla.v1.ControlService.GetValue:output_type -> orla.v1.GetValueResponse
-	57, // 105: orla.v1.ControlService.PutValue:output_type -> orla.v1.PutValueResponse
-	59, // 106: orla.v1.ControlService.DeleteValue:output_type -> orla.v1.DeleteValueResponse
-	61, // 107: orla.v1.ControlService.ListValues:output_type -> orla.v1.ListValuesResponse
-	63, // 108: orla.v1.ControlService.SetSplit:output_type -> orla.v1.SetSplitResponse
-	85, // 109: orla.v1.ControlService.ListAudit:output_type -> orla.v1.ListAuditResponse
-	86, // 110: orla.v1.ControlService.ExportCluster:output_type -> orla.v1.ExportClusterResponse
-	87, // 111: orla.v1.ControlService.ImportCluster:output_type -> orla.v1.ImportClusterResponse
-	88, // 112: orla.v1.ControlService.RescueCluster:output_type -> orla.v1.RescueClusterResponse
-	89, // 113: orla.v1.ControlService.ListCertificates:output_type -> orla.v1.ListCertificatesResponse
-	90, // 114: orla.v1.ControlService.ShowCertificate:output_type -> orla.v1.ShowCertificateResponse
-	91, // 115: orla.v1.ControlService.ImportCertificate:output_type -> orla.v1.ImportCertificateResponse
-	92, // 116: orla.v1.ControlService.RemoveCertificate:output_type -> orla.v1.RemoveCertificateResponse
-	93, // 117: orla.v1.ControlService.RenewCertificate:output_type -> orla.v1.RenewCertificateResponse
-	85, // [85:118] is the sub-list for method output_type
-	52, // [52:85] is the sub-list for method input_type
+	85, // 85: orla.v1.ControlService.RotateRoot:input_type -> orla.v1.RotateRootRequest
+	2,  // 86: orla.v1.ControlService.GetNode:output_type -> orla.v1.GetNodeResponse
+	5,  // 87: orla.v1.ControlService.FindMissingBlobs:output_type -> orla.v1.FindMissingBlobsResponse
+	7,  // 88: orla.v1.ControlService.UploadBlobs:output_type -> orla.v1.UploadBlobsResponse
+	11, // 89: orla.v1.ControlService.Deploy:output_type -> orla.v1.DeployResponse
+	17, // 90: orla.v1.ControlService.Rollback:output_type -> orla.v1.RollbackResponse
+	19, // 91: orla.v1.ControlService.RemoveApp:output_type -> orla.v1.RemoveAppResponse
+	21, // 92: orla.v1.ControlService.ListApps:output_type -> orla.v1.ListAppsResponse
+	24, // 93: orla.v1.ControlService.GetApp:output_type -> orla.v1.GetAppResponse
+	28, // 94: orla.v1.ControlService.ListRoutes:output_type -> orla.v1.ListRoutesResponse
+	31, // 95: orla.v1.ControlService.ExplainRoute:output_type -> orla.v1.ExplainRouteResponse
+	34, // 96: orla.v1.ControlService.TailLogs:output_type -> orla.v1.TailLogsResponse
+	36, // 97: orla.v1.ControlService.CreateToken:output_type -> orla.v1.CreateTokenResponse
+	38, // 98: orla.v1.ControlService.ListTokens:output_type -> orla.v1.ListTokensResponse
+	40, // 99: orla.v1.ControlService.RevokeToken:output_type -> orla.v1.RevokeTokenResponse
+	42, // 100: orla.v1.ControlService.ListNodes:output_type -> orla.v1.ListNodesResponse
+	45, // 101: orla.v1.ControlService.DrainNode:output_type -> orla.v1.DrainNodeResponse
+	49, // 102: orla.v1.ControlService.SetSecret:output_type -> orla.v1.SetSecretResponse
+	51, // 103: orla.v1.ControlService.ListSecrets:output_type -> orla.v1.ListSecretsResponse
+	53, // 104: orla.v1.ControlService.RemoveSecret:output_type -> orla.v1.RemoveSecretResponse
+	55, // 105: orla.v1.ControlService.GetValue:output_type -> orla.v1.GetValueResponse
+	57, // 106: orla.v1.ControlService.PutValue:output_type -> orla.v1.PutValueResponse
+	59, // 107: orla.v1.ControlService.DeleteValue:output_type -> orla.v1.DeleteValueResponse
+	61, // 108: orla.v1.ControlService.ListValues:output_type -> orla.v1.ListValuesResponse
+	63, // 109: orla.v1.ControlService.SetSplit:output_type -> orla.v1.SetSplitResponse
+	86, // 110: orla.v1.ControlService.ListAudit:output_type -> orla.v1.ListAuditResponse
+	87, // 111: orla.v1.ControlService.ExportCluster:output_type -> orla.v1.ExportClusterResponse
+	88, // 112: orla.v1.ControlService.ImportCluster:output_type -> orla.v1.ImportClusterResponse
+	89, // 113: orla.v1.ControlService.RescueCluster:output_type -> orla.v1.RescueClusterResponse
+	90, // 114: orla.v1.ControlService.ListCertificates:output_type -> orla.v1.ListCertificatesResponse
+	91, // 115: orla.v1.ControlService.ShowCertificate:output_type -> orla.v1.ShowCertificateResponse
+	92, // 116: orla.v1.ControlService.ImportCertificate:output_type -> orla.v1.ImportCertificateResponse
+	93, // 117: orla.v1.ControlService.RemoveCertificate:output_type -> orla.v1.RemoveCertificateResponse
+	94, // 118: orla.v1.ControlService.RenewCertificate:output_type -> orla.v1.RenewCertificateResponse
+	95, // 119: orla.v1.ControlService.RotateRoot:output_type -> orla.v1.RotateRootResponse
+	86, // [86:120] is the sub-list for method output_type
+	52, // [52:86] is the sub-list for method input_type
 	52, // [52:52] is the sub-list for extension type_name
 	52, // [52:52] is the sub-list for extension extendee
 	0,  // [0:52] is the sub-list for field type_name

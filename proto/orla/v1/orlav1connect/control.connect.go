@@ -125,6 +125,9 @@ const (
 	// ControlServiceRenewCertificateProcedure is the fully-qualified name of the ControlService's
 	// RenewCertificate RPC.
 	ControlServiceRenewCertificateProcedure = "/orla.v1.ControlService/RenewCertificate"
+	// ControlServiceRotateRootProcedure is the fully-qualified name of the ControlService's RotateRoot
+	// RPC.
+	ControlServiceRotateRootProcedure = "/orla.v1.ControlService/RotateRoot"
 )
 
 // ControlServiceClient is a client for the orla.v1.ControlService service.
@@ -214,6 +217,9 @@ type ControlServiceClient interface {
 	RemoveCertificate(context.Context, *connect.Request[v1.RemoveCertificateRequest]) (*connect.Response[v1.RemoveCertificateResponse], error)
 	// RenewCertificate orders a new one and returns when it is there. Role: admin.
 	RenewCertificate(context.Context, *connect.Request[v1.RenewCertificateRequest]) (*connect.Response[v1.RenewCertificateResponse], error)
+	// RotateRoot makes a new root for the internal CA of all nodes, which issue their
+	// certificates anew. Role: admin.
+	RotateRoot(context.Context, *connect.Request[v1.RotateRootRequest]) (*connect.Response[v1.RotateRootResponse], error)
 }
 
 // NewControlServiceClient constructs a client for the orla.v1.ControlService service. By default,
@@ -425,6 +431,12 @@ func NewControlServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			connect.WithSchema(controlServiceMethods.ByName("RenewCertificate")),
 			connect.WithClientOptions(opts...),
 		),
+		rotateRoot: connect.NewClient[v1.RotateRootRequest, v1.RotateRootResponse](
+			httpClient,
+			baseURL+ControlServiceRotateRootProcedure,
+			connect.WithSchema(controlServiceMethods.ByName("RotateRoot")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -463,6 +475,7 @@ type controlServiceClient struct {
 	importCertificate *connect.Client[v1.ImportCertificateRequest, v1.ImportCertificateResponse]
 	removeCertificate *connect.Client[v1.RemoveCertificateRequest, v1.RemoveCertificateResponse]
 	renewCertificate  *connect.Client[v1.RenewCertificateRequest, v1.RenewCertificateResponse]
+	rotateRoot        *connect.Client[v1.RotateRootRequest, v1.RotateRootResponse]
 }
 
 // GetNode calls orla.v1.ControlService.GetNode.
@@ -630,6 +643,11 @@ func (c *controlServiceClient) RenewCertificate(ctx context.Context, req *connec
 	return c.renewCertificate.CallUnary(ctx, req)
 }
 
+// RotateRoot calls orla.v1.ControlService.RotateRoot.
+func (c *controlServiceClient) RotateRoot(ctx context.Context, req *connect.Request[v1.RotateRootRequest]) (*connect.Response[v1.RotateRootResponse], error) {
+	return c.rotateRoot.CallUnary(ctx, req)
+}
+
 // ControlServiceHandler is an implementation of the orla.v1.ControlService service.
 type ControlServiceHandler interface {
 	// GetNode describes the node that answers. Role: viewer.
@@ -717,6 +735,9 @@ type ControlServiceHandler interface {
 	RemoveCertificate(context.Context, *connect.Request[v1.RemoveCertificateRequest]) (*connect.Response[v1.RemoveCertificateResponse], error)
 	// RenewCertificate orders a new one and returns when it is there. Role: admin.
 	RenewCertificate(context.Context, *connect.Request[v1.RenewCertificateRequest]) (*connect.Response[v1.RenewCertificateResponse], error)
+	// RotateRoot makes a new root for the internal CA of all nodes, which issue their
+	// certificates anew. Role: admin.
+	RotateRoot(context.Context, *connect.Request[v1.RotateRootRequest]) (*connect.Response[v1.RotateRootResponse], error)
 }
 
 // NewControlServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -924,6 +945,12 @@ func NewControlServiceHandler(svc ControlServiceHandler, opts ...connect.Handler
 		connect.WithSchema(controlServiceMethods.ByName("RenewCertificate")),
 		connect.WithHandlerOptions(opts...),
 	)
+	controlServiceRotateRootHandler := connect.NewUnaryHandler(
+		ControlServiceRotateRootProcedure,
+		svc.RotateRoot,
+		connect.WithSchema(controlServiceMethods.ByName("RotateRoot")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/orla.v1.ControlService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case ControlServiceGetNodeProcedure:
@@ -992,6 +1019,8 @@ func NewControlServiceHandler(svc ControlServiceHandler, opts ...connect.Handler
 			controlServiceRemoveCertificateHandler.ServeHTTP(w, r)
 		case ControlServiceRenewCertificateProcedure:
 			controlServiceRenewCertificateHandler.ServeHTTP(w, r)
+		case ControlServiceRotateRootProcedure:
+			controlServiceRotateRootHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -1131,4 +1160,8 @@ func (UnimplementedControlServiceHandler) RemoveCertificate(context.Context, *co
 
 func (UnimplementedControlServiceHandler) RenewCertificate(context.Context, *connect.Request[v1.RenewCertificateRequest]) (*connect.Response[v1.RenewCertificateResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("orla.v1.ControlService.RenewCertificate is not implemented"))
+}
+
+func (UnimplementedControlServiceHandler) RotateRoot(context.Context, *connect.Request[v1.RotateRootRequest]) (*connect.Response[v1.RotateRootResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("orla.v1.ControlService.RotateRoot is not implemented"))
 }
