@@ -10,6 +10,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/hex"
 	"encoding/pem"
 	"errors"
@@ -227,12 +228,20 @@ func (ca *internalCA) Issue(_ context.Context, request *x509.CertificateRequest)
 		KeyUsage:              x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		BasicConstraintsValid: true,
+		ExtraExtensions:       []pkix.Extension{noRevocation()},
 	}, by.cert, request.PublicKey, by.key)
 	if err != nil {
 		return nil, fmt.Errorf("sign certificate: %w", err)
 	}
 	chain := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: leaf.Raw})
 	return &certmagic.IssuedCertificate{Certificate: append(chain, by.pem...)}, nil
+}
+
+// noRevocation is the extension noRevAvail: there is nobody to ask whether a certificate
+// that lives for days was revoked. It must be neither critical, nor in a CA's certificate
+// (RFC 9608 §2).
+func noRevocation() pkix.Extension {
+	return pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 56}, Value: asn1.NullBytes}
 }
 
 // signer returns the intermediate, a new one if a certificate that it signed
