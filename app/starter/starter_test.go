@@ -46,6 +46,7 @@ func TestTemplatesAnswer(t *testing.T) {
 	}
 	t.Setenv("PATH", filepath.Dir(guests.Rustc(t))+string(os.PathListSeparator)+os.Getenv("PATH"))
 	data := t.TempDir()
+	guests.KeepCode(t, data)
 	url := serve(t, data)
 	for _, tpl := range starter.Templates() {
 		t.Run(tpl.Name, func(t *testing.T) {
@@ -105,6 +106,7 @@ func deploy(t *testing.T, data, dir string) {
 	if err != nil {
 		t.Fatalf("pack: %v\n%s", err, out.String())
 	}
+	warm(t, dir)
 	c, err := client.Find(client.Options{DataDir: data, Getenv: func(string) string { return "" }})
 	if err != nil {
 		t.Fatal(err)
@@ -112,6 +114,22 @@ func deploy(t *testing.T, data, dir string) {
 	defer c.Close()
 	if _, err := c.Deploy(t.Context(), pkg, client.DeployOptions{}, nil); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// warm has the modules compiled that building the app in dir has made.
+func warm(t *testing.T, dir string) {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(dir, "*.wasm"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		module, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		guests.Warm(t, module)
 	}
 }
 

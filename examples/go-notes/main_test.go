@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -52,12 +51,7 @@ func deployed(t *testing.T) string {
 	}
 	guests.Warm(t, module)
 	data := t.TempDir()
-	if err := os.MkdirAll(filepath.Join(data, "cache"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink(guests.CompileCache(t), filepath.Join(data, "cache", "wasm")); err != nil {
-		t.Fatal(err)
-	}
+	guests.KeepCode(t, data)
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 	urls, ended := make(chan []string, 1), make(chan error, 1)
 	go func() {

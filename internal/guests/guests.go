@@ -192,3 +192,15 @@ func CompileCache(t testing.TB) string {
 	t.Helper()
 	return filepath.Join(cacheDir(t), "wazero")
 }
+
+// KeepCode has the node whose data will be in the folder keep its code in
+// [CompileCache].
+func KeepCode(t testing.TB, data string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Join(data, "cache"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(CompileCache(t), filepath.Join(data, "cache", "wasm")); err != nil {
+		t.Fatal(err)
+	}
+}
