@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -21,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/orla-edge/orla/dev"
+	"github.com/orla-edge/orla/internal/process"
 )
 
 // patience bounds every wait for something that has to come.
@@ -31,11 +31,7 @@ var folder string
 
 // binary builds orla once for all tests.
 var binary = sync.OnceValues(func() (string, error) {
-	name := filepath.Join(folder, "orla")
-	if out, err := exec.Command("go", "build", "-o", name, "github.com/orla-edge/orla/cmd/orla").CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build orla: %w\n%s", err, out)
-	}
-	return name, nil
+	return process.Orla(context.Background(), folder)
 })
 
 func TestMain(m *testing.M) {

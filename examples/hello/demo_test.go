@@ -18,6 +18,7 @@ import (
 
 	// What the demo is made of: a change there is one that Go's test cache sees.
 	_ "github.com/orla-edge/orla/client"
+	"github.com/orla-edge/orla/internal/process"
 	_ "github.com/orla-edge/orla/node"
 )
 
@@ -26,8 +27,11 @@ import (
 func TestDemo(t *testing.T) {
 	readAll(t) // as above
 	dir := t.TempDir()
-	orla, data := filepath.Join(dir, "orla"), filepath.Join(dir, "data")
-	run(t, "go", "build", "-o", orla, "../../cmd/orla")
+	data := filepath.Join(dir, "data")
+	orla, err := process.Orla(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
 
 	demo := exec.CommandContext(t.Context(), "./demo.sh")
 	demo.Env = append(os.Environ(), "ORLA="+orla, "DATA="+data, "HTTP=127.0.0.1:0", "HTTPS=127.0.0.1:0", "ADMIN=127.0.0.1:0")
@@ -91,13 +95,6 @@ func TestDemo(t *testing.T) {
 	}
 	if _, err := os.Stat(data); !os.IsNotExist(err) {
 		t.Errorf("the demo leaves %s behind (%v)", data, err)
-	}
-}
-
-func run(t *testing.T, name string, args ...string) {
-	t.Helper()
-	if out, err := exec.CommandContext(t.Context(), name, args...).CombinedOutput(); err != nil {
-		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
 	}
 }
 

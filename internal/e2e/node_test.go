@@ -21,6 +21,7 @@ import (
 
 	"github.com/orla-edge/orla/app"
 	"github.com/orla-edge/orla/client"
+	"github.com/orla-edge/orla/internal/process"
 )
 
 // binary is the path of the orla binary that TestMain built.
@@ -34,11 +35,8 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		defer os.RemoveAll(dir)
-		binary = filepath.Join(dir, "orla")
-		build := exec.Command("go", "build", "-o", binary, "github.com/orla-edge/orla/cmd/orla")
-		build.Stderr = os.Stderr
-		if err := build.Run(); err != nil {
-			fmt.Fprintln(os.Stderr, "build orla:", err)
+		if binary, err = process.Orla(context.Background(), dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
 		return m.Run()

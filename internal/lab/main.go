@@ -1,11 +1,12 @@
 package lab
 
 import (
+	"context"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
+
+	"github.com/orla-edge/orla/internal/process"
 )
 
 // binaryEnv names the binary that labs run. If it is set already, that one is run.
@@ -22,11 +23,9 @@ func Main(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // a temporary folder
-	name := filepath.Join(dir, "orla")
-	build := exec.Command("go", "build", "-o", name, "github.com/orla-edge/orla/cmd/orla") //nolint:noctx // there is none yet
-	build.Stdout, build.Stderr = os.Stderr, os.Stderr
-	if err := build.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, "build orla:", err)
+	name, err := process.Orla(context.Background(), dir)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	if err := os.Setenv(binaryEnv, name); err != nil {
