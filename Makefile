@@ -25,8 +25,12 @@ MODULES := $(patsubst %/,%,$(dir $(sort $(shell find . -name go.mod -not -path '
 # The race detector needs cgo. TEST_RACE= turns it off, which `make test` never does by itself.
 TEST_RACE ?= -race
 TESTFLAGS ?=
-# Packages with nothing for the race detector: one goroutine, hours of generated cases.
-SERIAL := runtime/wasm
+# Gives tests temporary folders in memory. SCRATCH= turns it off.
+SCRATCH ?= $(CURDIR)/.ci/scratch
+# Packages with nothing for the race detector, which make race runs with it all the same: one
+# goroutine and hours of generated cases; or what is tested is another program, orla, which
+# is built without it, and the test itself only asks and waits.
+PLAIN := runtime/wasm internal/acmetest internal/e2e internal/faults
 
 .PHONY: help
 help: ## list the targets
@@ -48,10 +52,10 @@ deps: ## fetch what the tests need
 test: deps ## run every test of every module, with the race detector
 	@for dir in $(MODULES); do \
 	  echo "== go test $(TEST_RACE) ($$dir)"; \
-	  (cd "$$dir" && $(GO) test $(TEST_RACE) -shuffle=on -timeout 14m $(TESTFLAGS) $$($(GO) list ./... | grep -v '/$(SERIAL)$$')); \
+	  (cd "$$dir" && $(SCRATCH) $(GO) test $(TEST_RACE) -shuffle=on -timeout 14m $(TESTFLAGS) $$($(GO) list ./... | grep -v $(PLAIN:%=-e '/%$$'))); \
 	done
-	@echo "== go test ($(SERIAL))"
-	@$(GO) test -shuffle=on -timeout 14m $(TESTFLAGS) ./$(SERIAL)
+	@echo "== go test ($(PLAIN))"
+	@$(SCRATCH) $(GO) test -shuffle=on -timeout 14m $(TESTFLAGS) $(addprefix ./,$(PLAIN))
 
 .PHONY: race
 race: deps ## run every test three times over with the race detector, uncached
@@ -65,7 +69,7 @@ lint: $(GOLANGCI) ## run golangci-lint on every module, and shell syntax
 	  echo "== golangci-lint ($$dir)"; \
 	  (cd "$$dir" && $(GOLANGCI) run --config $(CURDIR)/.golangci.yml ./...); \
 	done
-	@for script in .ci/run .ci/deps examples/hello/demo.sh internal/acmetest/install-scanners; do bash -n "$$script"; done
+	@for script in .ci/run .ci/deps .ci/scratch examples/hello/demo.sh internal/acmetest/install-scanners; do bash -n "$$script"; done
 
 .PHONY: fmt
 fmt: $(GOLANGCI) ## format the Go files: gofumpt, import groups
@@ -100,7 +104,7 @@ fuzz-long: deps ## a million mutants of real modules, and the rewriter's fuzz ta
 
 .PHONY: faults-long
 faults-long: deps ## what is done to clusters, for as long as it may last in the field: partitions of a minute, twelve of them
-	ORLA_FAULTS_LONG=1 $(GO) test -v -timeout 90m ./internal/faults
+	ORLA_FAULTS_LONG=1 $(GO) test -v -timeout 90m ./internal/faults ./internal/e2e
 
 .PHONY: scan-tls
 scan-tls: deps ## look at a node with testssl.sh, sslscan and Chromium, some minutes
