@@ -110,7 +110,7 @@ func (s *scene) awaitOn(host string, old *x509.Certificate, nodes ...*lab.Node) 
 func (s *scene) awaitNode(host string, old *x509.Certificate, n *lab.Node) (*x509.Certificate, time.Time, error) {
 	ctx, cancel := context.WithTimeout(s.t.Context(), lab.Patience)
 	defer cancel()
-	tick := time.NewTicker(20 * time.Millisecond)
+	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		leaf, err := s.handshake(ctx, n, host)

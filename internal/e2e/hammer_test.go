@@ -13,14 +13,25 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 
 	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
 )
 
-// changes is how many deploys and rollbacks TestChangesUnderLoad makes.
-const changes = 1000
+// changes is how many deploys and rollbacks TestChangesUnderLoad makes: a thousand by
+// `make faults-long`.
+func changes() int {
+	if os.Getenv("ORLA_FAULTS_LONG") != "" {
+		return 1000
+	}
+	return 400
+}
+
+// between is how long each client of TestChangesUnderLoad waits between two requests, so
+// that the machine is the node's.
+const between = 2 * time.Millisecond
 
 // pageLines makes a page of 10 KiB: more than one write, and so little that the
 // site cache (64 MiB) is not filled by the pages of all releases, which would look
@@ -72,11 +83,13 @@ func TestChangesUnderLoad(t *testing.T) {
 	hammer := func(c *http.Client, url string, check func(status int, body string) bool) {
 		clients.Go(func() {
 			defer c.CloseIdleConnections()
+			tick := time.NewTicker(between)
+			defer tick.Stop()
 			for {
 				select {
 				case <-stop:
 					return
-				default:
+				case <-tick.C:
 				}
 				status, body, err := get(c, url)
 				requests.Add(1)
@@ -96,7 +109,8 @@ func TestChangesUnderLoad(t *testing.T) {
 
 	control := n.client().Control()
 	var early, late int
-	for i := 1; i <= changes && !t.Failed(); i++ {
+	count := changes()
+	for i := 1; i <= count && !t.Failed(); i++ {
 		var err error
 		if i%2 == 1 {
 			write(i)
@@ -108,15 +122,15 @@ func TestChangesUnderLoad(t *testing.T) {
 			t.Fatalf("change %d: %v", i, err)
 		}
 		switch i {
-		case changes / 2:
+		case count / 2:
 			early = rss(t, n.cmd.Process.Pid)
-		case changes:
+		case count:
 			late = rss(t, n.cmd.Process.Pid)
 		}
 	}
 	close(stop)
 	clients.Wait()
-	t.Logf("%d changes, %d requests, resident memory %d MiB after half of them, %d MiB at the end", changes, requests.Load(), early>>10, late>>10)
+	t.Logf("%d changes, %d requests, resident memory %d MiB after half of them, %d MiB at the end", count, requests.Load(), early>>10, late>>10)
 	if late > early*3/2 {
 		t.Errorf("resident memory grew from %d to %d KiB over the second half of the changes", early, late)
 	}

@@ -34,6 +34,7 @@ type scene struct {
 	backs  []string   // revisions that went back
 	acked  []push
 	failed map[connect.Code]int // pushes by the code of their error
+	unsure map[string]bool      // sets whose last push may have been made, or may be yet
 	errors []string             // the first of codes that should not be
 }
 
@@ -51,7 +52,7 @@ const home = "home"
 func newScene(t *testing.T, o lab.Options) *scene {
 	t.Helper()
 	o.Network = true
-	s := &scene{t: t, clients: map[*lab.Node]*client.Client{}, failed: map[connect.Code]int{}}
+	s := &scene{t: t, clients: map[*lab.Node]*client.Client{}, failed: map[connect.Code]int{}, unsure: map[string]bool{}}
 	s.Lab = lab.New(t, o)
 	token := newToken(t, s.Nodes[0])
 	for _, n := range s.Nodes {
@@ -101,7 +102,7 @@ func saysHome(status int, body string) error {
 // watch notes when a node says that it is at an older revision than it was, or serves
 // another revision than it has taken over.
 func (s *scene) watch(ctx context.Context, n *lab.Node) {
-	tick := time.NewTicker(20 * time.Millisecond)
+	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	var last uint64
 	for {
@@ -166,13 +167,18 @@ func (s *scene) push(ctx context.Context, n *lab.Node, set, text string, rollout
 		s.failed[code]++
 		broken, ok := errors.AsType[*client.Error](err)
 		if ok && broken.Broken || expected(code) {
+			s.unsure[set] = true
 			return nil, err // as the faults have it
+		}
+		if code == connect.CodeAborted && s.unsure[set] {
+			return nil, err // by the push before, which was made after all
 		}
 		if len(s.errors) < 10 {
 			s.errors = append(s.errors, fmt.Sprintf("%s: push by way of %s: %v", time.Now().Format("15:04:05.000"), n.Name, err))
 		}
 		return nil, err
 	}
+	delete(s.unsure, set)
 	s.acked = append(s.acked, push{set, text, live.GetRelease()})
 	return live, nil
 }

@@ -18,7 +18,7 @@ import (
 
 const (
 	stormClients = 8
-	stormLasts   = 25 * time.Second
+	stormLasts   = 10 * time.Second
 )
 
 // TestPushStorm: clients push as fast as they can to sets that they share, and to ones of

@@ -13,7 +13,7 @@ import (
 
 const (
 	// probeEvery is how often each node is asked.
-	probeEvery = 5 * time.Millisecond
+	probeEvery = 20 * time.Millisecond
 	// maxFailures is how many failures are kept; more are counted.
 	maxFailures = 50
 )
