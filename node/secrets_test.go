@@ -76,6 +76,10 @@ func holders(t testing.TB, dir, text string) (found []string) {
 func TestSecretsAndKeysOfANode(t *testing.T) {
 	const one, two = "hunter2-the-first-value", "hunter2-the-second-value"
 	data, log := t.TempDir(), new(output)
+	compiler, err := guests.Compiler(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
 	files := map[string]string{
 		"orla.toml": "name = \"shop\"\n[functions.api]\nmodule = \"kv.wasm\"\nsecrets = [\"KEY\"]\nkv = [\"s\"]\n" +
 			"[functions.go]\nmodule = \"go.wasm\"\nroutes = [\"/env\"]\nsecrets = [\"KEY\"]\nkv = [\"s\"]\n[[routes]]\nmatch = { path = \"/*\" }\nfunction = \"api\"\n",
@@ -102,7 +106,7 @@ func TestSecretsAndKeysOfANode(t *testing.T) {
 		}
 	}
 	t.Run("before", func(t *testing.T) {
-		url := run(t, Config{Data: data, TLS: TLSOff, Output: log})[0]
+		url := run(t, Config{Data: data, TLS: TLSOff, Output: log, CompileCommand: []string{compiler, guests.Child}})[0]
 		set(one)
 		deploy(t, data, files)
 		if _, body := get(t, http.DefaultClient, url+"/put/s/k/0/0"); body != "1" {
@@ -117,7 +121,7 @@ func TestSecretsAndKeysOfANode(t *testing.T) {
 		http.DefaultClient.CloseIdleConnections()
 	})
 	t.Run("after", func(t *testing.T) {
-		url := run(t, Config{Data: data, TLS: TLSOff, Output: log})[0]
+		url := run(t, Config{Data: data, TLS: TLSOff, Output: log, CompileCommand: []string{compiler, guests.Child}})[0]
 		see(url, two)
 		api(t, data, func(ctx context.Context, c orlav1connect.ControlServiceClient) error {
 			_, err := c.Rollback(ctx, connect.NewRequest(&orlav1.RollbackRequest{Name: "shop"}))

@@ -17,7 +17,7 @@ import (
 // need. Without shares the neighbour's idle instances were closed, and it was answered
 // 503.
 func TestHog(t *testing.T) {
-	b := newBench(t, compileChild, runtime.Config{})
+	b := newBench(t, guests.Child, runtime.Config{})
 	n := newNeighbour(t, b)
 	wasm := guests.C(t, "internal/hostile/testdata/greedy.c", "-mexec-model=reactor")
 	h := b.load(t, "hostile", wasm, &orlav1.Function{Timeout: durationpb.New(300 * time.Millisecond)}).Handler("/*", "")

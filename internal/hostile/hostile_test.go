@@ -70,7 +70,7 @@ func (o *overshoots) add(module string, d time.Duration) {
 // collected: each comes to its end, and the other notices nothing but less of the machine.
 func TestHostile(t *testing.T) {
 	watchMemory(t)
-	b := newBench(t, compileChild, runtime.Config{Timeout: time.Minute})
+	b := newBench(t, guests.Child, runtime.Config{Timeout: time.Minute})
 	n := newNeighbour(t, b)
 	quiet := n.during(t, nil)
 	over := map[string]*overshoots{}
@@ -99,7 +99,7 @@ func TestHostile(t *testing.T) {
 // TestHostCalls runs guests that have the host work for them, in few and long calls.
 func TestHostCalls(t *testing.T) {
 	watchMemory(t)
-	b := newBench(t, compileChild, runtime.Config{Timeout: time.Minute})
+	b := newBench(t, guests.Child, runtime.Config{Timeout: time.Minute})
 	n := newNeighbour(t, b)
 	quiet := n.during(t, nil)
 	wasm := guests.C(t, "internal/hostile/testdata/greedy.c", "-mexec-model=reactor")
@@ -210,7 +210,7 @@ func testSurvives(t *testing.T, b *bench, m hostile.Module) {
 // TestTraps shows that ten thousand traps leave nothing behind, whether the node goes on
 // calling the guest or not.
 func TestTraps(t *testing.T) {
-	b := newBench(t, compileChild, runtime.Config{})
+	b := newBench(t, guests.Child, runtime.Config{})
 	rounds := 10_000
 	if raceEnabled {
 		rounds = 500
@@ -263,7 +263,7 @@ func mappings(t *testing.T) int {
 // initialisation fails or never ends, while another tenant is served.
 func TestLoad(t *testing.T) {
 	watchMemory(t)
-	b := newBench(t, poorChild, runtime.Config{})
+	b := newBench(t, guests.PoorChild, runtime.Config{})
 	n := newNeighbour(t, b)
 	quiet := n.during(t, nil)
 	var refused, bombs times

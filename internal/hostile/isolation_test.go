@@ -27,7 +27,7 @@ const clients = 8
 // TestLeaks shows that guests that leak on purpose do so where instances are pooled, and
 // that in 100,000 requests with secrets none sees anything of another where they are not.
 func TestLeaks(t *testing.T) {
-	b := newBench(t, compileChild, runtime.Config{})
+	b := newBench(t, guests.Child, runtime.Config{})
 	rounds := 25_000
 	if raceEnabled {
 		rounds = 500
@@ -81,7 +81,7 @@ func parallel(n int, f func(i int)) {
 // TestDisturbed shows that instances are clean after requests that trap, exit, grow
 // their memory, run out of time, or leave something running.
 func TestDisturbed(t *testing.T) {
-	b := newBench(t, compileChild, runtime.Config{})
+	b := newBench(t, guests.Child, runtime.Config{})
 	for _, g := range []struct {
 		language string
 		wasm     []byte
@@ -142,7 +142,7 @@ func disturb(t *testing.T, b *bench, wasm []byte, isolation orlav1.Isolation, pa
 // TestCGI shows that a CGI program sees the environment, input and files of its own
 // request only.
 func TestCGI(t *testing.T) {
-	b := newBench(t, compileChild, runtime.Config{})
+	b := newBench(t, guests.Child, runtime.Config{})
 	f := &orlav1.Function{Files: []*orlav1.File{{Path: "/hello.txt", Digest: b.store.Put(t, []byte("hello")), Size: 5}}}
 	h := b.load(t, "app", guests.C(t, "internal/guests/c/cgi.c"), f).Handler("/*", "")
 	ok := func(path, want string) func(t *testing.T, client int) {

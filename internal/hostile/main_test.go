@@ -3,13 +3,12 @@ package hostile
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"slices"
-	"syscall"
 	"testing"
 	"time"
 
@@ -19,48 +18,25 @@ import (
 	"github.com/orla-edge/orla/internal/guests"
 	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
 	"github.com/orla-edge/orla/runtime"
-	"github.com/orla-edge/orla/runtime/compile"
 	"github.com/orla-edge/orla/telemetry"
 )
 
-// The first argument of a child: the second kind has little time and memory, so that a
-// test need not wait until a node's limits are reached.
-const (
-	compileChild = "compile"
-	poorChild    = "compile-poor"
-)
+// compiler is the program that TestMain built.
+var compiler string
 
-// TestMain is also what the children run that compile.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 {
-		switch args := os.Args[2:]; os.Args[1] {
-		case compileChild:
-			os.Exit(compile.Child(context.Background(), args, os.Stdin, os.Stderr))
-		case poorChild:
-			go beFrugal()
-			args = slices.Concat(args, []string{"--memory", "100663296"})
-			os.Exit(compile.Child(context.Background(), args, os.Stdin, os.Stderr))
-		}
+	dir, err := os.MkdirTemp("", "orla-hostile-")
+	if err == nil {
+		compiler, err = guests.Compiler(context.Background(), dir)
 	}
-	goleak.VerifyTestMain(m)
-}
-
-// beFrugal sends what the kernel does at the limit of processor time, which it counts in
-// seconds, after 150 ms of it.
-func beFrugal() {
-	for {
-		time.Sleep(10 * time.Millisecond)
-		var u syscall.Rusage
-		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-			panic(err)
-		}
-		if u.Utime.Nano()+u.Stime.Nano() > int64(150*time.Millisecond) {
-			if err := syscall.Kill(os.Getpid(), syscall.SIGXCPU); err != nil {
-				panic(err)
-			}
-			return
-		}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		_ = os.RemoveAll(dir) // a temporary folder
+		os.Exit(code)
+	}))
 }
 
 // budget is what the instances of an engine may have.
@@ -74,13 +50,10 @@ type bench struct {
 
 func newBench(t *testing.T, child string, cfg runtime.Config) *bench {
 	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	b := &bench{store: guests.NewStore(t)}
-	cfg.Blobs, cfg.CacheDir, cfg.CompileCommand, cfg.MaxMemory = b.store, guests.CompileCache(t), []string{self, child}, budget
+	cfg.Blobs, cfg.CacheDir, cfg.CompileCommand, cfg.MaxMemory = b.store, guests.CompileCache(t), []string{compiler, child}, budget
 	cfg.Logger = slog.New(slog.NewTextHandler(io.Discard, nil)) //nolint:sloglint // it formats, as a real one does
+	var err error
 	if b.Engine, err = runtime.New(t.Context(), cfg); err != nil {
 		t.Fatal(err)
 	}

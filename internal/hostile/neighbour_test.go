@@ -60,7 +60,7 @@ func (n *neighbour) visit(ctx context.Context) error {
 }
 
 // during serves the neighbour while f runs, or so many requests of each client if f is
-// nil, and returns how long each request took. Garbage is collected every 10 ms.
+// nil, and returns how long each request took. Garbage is collected every 50 ms.
 func (n *neighbour) during(t *testing.T, f func()) times {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -68,9 +68,9 @@ func (n *neighbour) during(t *testing.T, f func()) times {
 	var took [2]times
 	for c := range took {
 		clients.Go(func() {
-			pause := time.NewTicker(2 * time.Millisecond)
+			pause := time.NewTicker(10 * time.Millisecond)
 			defer pause.Stop()
-			for i := 0; ctx.Err() == nil && (f != nil || i < 250); i++ {
+			for i := 0; ctx.Err() == nil && (f != nil || i < 100); i++ {
 				began := time.Now()
 				// The request that is under way at the end is waited for, too.
 				if err := n.visit(context.WithoutCancel(ctx)); err != nil {
@@ -95,7 +95,7 @@ func (n *neighbour) during(t *testing.T, f func()) times {
 
 // collect collects garbage until ctx ends.
 func collect(ctx context.Context) {
-	ticker := time.NewTicker(10 * time.Millisecond)
+	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()
 	for {
 		select {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/orla-edge/orla/internal/guests"
 	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
 	"github.com/orla-edge/orla/runtime"
 )
@@ -139,7 +140,7 @@ func (s state) module() []byte {
 // TestState shows, for each thing that a request can change, that the next request does
 // not see it; and that the test would see it.
 func TestState(t *testing.T) {
-	b := newBench(t, compileChild, runtime.Config{})
+	b := newBench(t, guests.Child, runtime.Config{})
 	root := []*orlav1.File{{Path: "/hello.txt", Digest: b.store.Put(t, []byte("hello")), Size: 5}}
 	for _, s := range states() {
 		t.Run(s.name, func(t *testing.T) {
