@@ -17,8 +17,9 @@ const (
 	// summaryLife is how long a Summary is given out.
 	summaryLife = 10 * time.Second
 	// alarmFirst is when it is first looked for certificates that end soon: by then a node
-	// knows what there is, and who leads. alarmLook is how often it is looked from then on,
-	// and alarmEvery how often the log names the same one.
+	// knows what there is. As often it is looked whether it is on the node to look at all:
+	// after a start of all nodes, nobody leads yet. alarmLook is how often it is looked from
+	// then on, and alarmEvery how often the log names the same one.
 	alarmFirst = 10 * time.Second
 	alarmLook  = 10 * time.Minute
 	alarmEvery = 24 * time.Hour
@@ -128,10 +129,12 @@ func (m *Manager) watch(ctx context.Context) {
 			return
 		case <-timer.C:
 		}
-		timer.Reset(alarmLook)
-		if m.raises() {
-			m.alarm(raised, time.Now())
+		if !m.raises() {
+			timer.Reset(alarmFirst)
+			continue
 		}
+		timer.Reset(alarmLook)
+		m.alarm(raised, time.Now())
 	}
 }
 

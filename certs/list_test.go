@@ -212,6 +212,35 @@ func TestAlarm(t *testing.T) {
 	})
 }
 
+// TestAlarmOfALateLeader: a node that leads only some time after its start raises the alarm
+// then, as after a start of all nodes, when the lease is still that of one before.
+func TestAlarmOfALateLeader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const life = 12 * 24 * time.Hour
+		g := newGroup(t, life, "shop.example")
+		first, stop := g.add("n1", func(c *Config) { c.lease = time.Hour })
+		g.manage(first, Host{Name: "shop.example"})
+		time.Sleep(time.Second)
+		g.leave("n1", stop)
+		down := fmt.Errorf("no CA today")
+		g.ca.fails.Store(&down)
+		time.Sleep(life * 8 / 10)
+		g.mu.Lock()
+		g.leases[leaseACME] = lease{"n1", g.revision, time.Now().Add(leaseLife)}
+		g.mu.Unlock()
+		second, _ := g.add("n2", nil)
+		g.manage(second, Host{Name: "shop.example"})
+		time.Sleep(leaseLife / 2)
+		if text := g.log.String(); strings.Contains(text, "certificate ends soon") {
+			t.Errorf("an alarm of a node that does not lead\n%s", text)
+		}
+		time.Sleep(time.Minute)
+		if n := strings.Count(g.log.String(), "certificate ends soon"); n != 1 || second.Leader() != "n2" {
+			t.Errorf("%d alarms a minute after %q leads, want one", n, second.Leader())
+		}
+	})
+}
+
 // TestAlarmLooksAfresh: what was said of certificates before there were any, by a metrics
 // scrape at the node's start, does not hide for ten minutes that one ends soon.
 func TestAlarmLooksAfresh(t *testing.T) {
