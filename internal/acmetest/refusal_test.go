@@ -102,7 +102,7 @@ func TestRefusals(t *testing.T) {
 				s.awaitOn(tt.host, nil, s.Nodes...)
 				return
 			}
-			if again := s.awaitFailure(s.Nodes[0]); again <= 0 || again > 10*time.Minute {
+			if again := s.awaitFailure(); again <= 0 || again > 10*time.Minute {
 				t.Errorf("it is tried again in %s, want minutes", again)
 			}
 			c := s.certificate(s.Nodes[0], tt.host)

@@ -16,53 +16,59 @@ import (
 
 const day = 24 * time.Hour
 
-// TestAuthorityDown: the authority is not there for two weeks, in which a certificate of
-// 90 days is to be renewed. The weeks are leaps of the clocks. All handshakes succeed, and
-// the certificate is renewed minutes after the authority is back, as somebody who knows
-// nothing of what was.
+// TestAuthorityDown: the authority is not there for two weeks, in which three hubs are to
+// renew a certificate of 90 days. The weeks are leaps of the clocks, all at once. All
+// handshakes succeed, every node says what is wrong, and the certificate is renewed minutes
+// after the authority is back, as somebody who knows nothing of what was, by one of them.
 func TestAuthorityDown(t *testing.T) {
 	t.Parallel()
 	const host = "patient.example"
-	s := newScene(t, lab.Options{}, pebble.Options{Validity: 90 * day})
-	n := s.Nodes[0]
+	s := newScene(t, lab.Options{Hubs: 3}, pebble.Options{Validity: 90 * day})
 	s.deploy(host)
-	old, _ := s.awaitOn(host, nil, n)
+	old, _ := s.awaitOn(host, nil, s.Nodes...)
 	s.ca.Close()
-	for _, at := range []time.Duration{62 * day, 69 * day, 76 * day} {
-		s.leap(n, at)
+	for _, at := range []time.Duration{62 * day, 76 * day} {
+		s.leap(at)
 		want := orlav1.Certificate_STATE_VALID
 		if at > 90*day*3/4 { // a quarter of its life is left
 			want = orlav1.Certificate_STATE_EXPIRING
 		}
-		again := s.awaitFailure(n)
+		again := s.awaitFailure()
 		if again > 10*time.Minute || again <= 0 {
 			t.Errorf("on day %d the order is tried again in %s, want minutes", at/day, again)
 		}
-		leaf, err := s.handshake(t.Context(), n, host)
-		if err != nil || !leaf.Equal(old) {
-			t.Fatalf("handshake on day %d: %v, want the old certificate\n%s", at/day, err, s.logs())
-		}
-		if c := s.certificate(n, host); c.GetState() != want || !strings.Contains(c.GetFailure().GetError(), "cannot be reached") {
-			t.Errorf("on day %d the certificate is %v, want %v and why", at/day, c, want)
+		for _, n := range s.Nodes {
+			leaf, err := s.handshake(t.Context(), n, host)
+			if err != nil || !leaf.Equal(old) {
+				t.Fatalf("handshake with %s on day %d: %v, want the old certificate\n%s", n.Name, at/day, err, s.logs())
+			}
+			s.awaitCertificate(n, host, "failed", func(c *orlav1.Certificate) bool {
+				return c.GetState() == want && strings.Contains(c.GetFailure().GetError(), "cannot be reached")
+			})
 		}
 	}
-	s.awaitLog(n, `level=ERROR msg="certificate ends soon".* host=`+host+`.* error=".*cannot be reached`)
+	s.awaitLog(`level=ERROR msg="certificate ends soon".* host=`+host+`.* error=".*cannot be reached`, s.Nodes...)
 	for path, want := range map[string]string{"/readyz": "orla certs show " + host, "/metrics": `orla_certs_count{orla_certs_state="expiring"} 1`} {
-		if body := s.admin(n, path); !strings.Contains(body, want) {
-			t.Errorf("GET %s does not say %q\n%s", path, want, body)
+		for _, n := range s.Nodes {
+			if body := s.admin(n, path); !strings.Contains(body, want) {
+				t.Errorf("GET %s of %s does not say %q\n%s", path, n.Name, want, body)
+			}
 		}
 	}
 	back := 76*day + 10*time.Minute
 	s.ca.Reset(back)
 	s.ca.Open()
-	s.leap(n, back)
-	renewed, _ := s.awaitOn(host, old, n)
+	s.leap(back)
+	renewed, _ := s.awaitOn(host, old, s.Nodes...)
 	if left := renewed.NotAfter.Sub(old.NotAfter); left < 75*day {
 		t.Errorf("the new certificate ends %s after the old one", left)
 	}
-	if c := s.certificate(n, host); c.GetState() != orlav1.Certificate_STATE_VALID || c.GetFailure() != nil {
-		t.Errorf("after its renewal the certificate is %v", c)
+	for _, n := range s.Nodes {
+		s.awaitCertificate(n, host, "valid, and no failure told of", func(c *orlav1.Certificate) bool {
+			return c.GetState() == orlav1.Certificate_STATE_VALID && c.GetFailure() == nil
+		})
 	}
+	s.wantOrders(host, 2)
 	if n := len(s.ca.Accepted(pebble.NewAccount)); n != 2 {
 		t.Errorf("%d accounts were made, want one with each authority", n)
 	}
@@ -87,11 +93,13 @@ func (s *scene) admin(n *lab.Node, path string) string {
 	return string(body)
 }
 
-// leap has the node live at another time.
-func (s *scene) leap(n *lab.Node, ahead time.Duration) {
+// leap has the nodes live at another time.
+func (s *scene) leap(ahead time.Duration) {
 	s.t.Helper()
-	n.Kill()
 	s.ahead = ahead
-	n.SetClock(ahead)
-	n.Start()
+	for _, n := range s.Nodes {
+		n.Kill()
+		n.SetClock(ahead)
+	}
+	s.StartAll(s.Nodes...)
 }

@@ -199,11 +199,11 @@ func (s *scene) write(files map[string]string) string {
 	return dir
 }
 
-// awaitFailure waits until the node says, since it was started, that an order has failed,
-// and returns when it tries again: how long from now by the node's clock.
-func (s *scene) awaitFailure(n *lab.Node) time.Duration {
+// awaitFailure waits until one of the nodes says, since they were started, that an order
+// has failed, and returns when it is tried again: how long from now by the nodes' clock.
+func (s *scene) awaitFailure() time.Duration {
 	s.t.Helper()
-	m := s.awaitLog(n, `level=ERROR msg="certificate not obtained".* next=(\S+)`)
+	m := s.awaitLog(`level=ERROR msg="certificate not obtained".* next=(\S+)`, s.Nodes...)
 	at, err := time.Parse(time.RFC3339, strings.Trim(m[1], `"`))
 	if err != nil {
 		s.t.Fatalf("%v in %q", err, m[0])
@@ -211,16 +211,18 @@ func (s *scene) awaitFailure(n *lab.Node) time.Duration {
 	return at.Sub(time.Now().Add(s.ahead))
 }
 
-// awaitLog waits until a line of the node's log matches, and returns the match.
-func (s *scene) awaitLog(n *lab.Node, pattern string) []string {
+// awaitLog waits until a line of one of the nodes' logs matches, and returns the match.
+func (s *scene) awaitLog(pattern string, nodes ...*lab.Node) []string {
 	s.t.Helper()
 	line := regexp.MustCompile("(?m)^.*" + pattern)
 	timeout := time.After(lab.Patience)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if m := line.FindStringSubmatch(n.Log()); m != nil {
-			return m
+		for _, n := range nodes {
+			if m := line.FindStringSubmatch(n.Log()); m != nil {
+				return m
+			}
 		}
 		select {
 		case <-timeout:
@@ -240,4 +242,23 @@ func (s *scene) certificate(n *lab.Node, host string) *orlav1.Certificate {
 		s.t.Fatalf("show certificate of %s: %v\n%s", host, err, s.logs())
 	}
 	return res.Msg.GetCertificate()
+}
+
+// awaitCertificate waits until what a node says of a host's is as it has to be.
+func (s *scene) awaitCertificate(n *lab.Node, host, want string, ok func(*orlav1.Certificate) bool) {
+	s.t.Helper()
+	timeout := time.After(lab.Patience)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		c := s.certificate(n, host)
+		if ok(c) {
+			return
+		}
+		select {
+		case <-timeout:
+			s.t.Fatalf("at %s the certificate is %v, want it %s\n%s", n.Name, c, want, s.logs())
+		case <-tick.C:
+		}
+	}
 }
