@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"testing"
+	"time"
 )
 
 // A change costs what it changes from the moment it is heard until it is on disk, however
@@ -19,7 +20,8 @@ func TestAChangeCostsItselfOnly(t *testing.T) {
 		defer c.Close()
 		defer c.states.close()
 		s := &session{c: c, reg: newRegister(c.cfg.Topology, c.cfg.Timeout)}
-		a := &applier{c: c, apply: func(context.Context, Update) error { return nil }, live: table{}}
+		a := &applier{c: c, apply: func(context.Context, Update) error { return nil }, live: table{}, synced: time.NewTimer(time.Hour)}
+		defer a.synced.Stop()
 		turn := func(entries []Entry, seq uint64, full bool) {
 			s.deliver(entries, position{bucket: 5, seq: seq}, full)
 			d, _ := c.box.take()
