@@ -190,7 +190,7 @@ func TestKVKeysExpire(t *testing.T) {
 	if _, err := n.kv.Put(t.Context(), "a", "s", "k", []byte("v"), KVPut{TTL: time.Second}); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
 	for {
 		_, _, err := n.kv.Get(ctx, "a", "s", "k")

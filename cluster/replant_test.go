@@ -59,7 +59,7 @@ func (l *lab) killBringing(step string) {
 	l.t.Helper()
 	told, err := json.Marshal(grownChild{Dir: l.hub(0).Dir, Listen: l.seeds[0], Join: l.seeds, Secret: l.secret.Reveal(), Until: step})
 	must(l.t, err)
-	ctx, cancel := context.WithTimeout(l.t.Context(), 40*time.Second)
+	ctx, cancel := context.WithTimeout(l.t.Context(), 60*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, os.Args[0])
 	cmd.Env = append(os.Environ(), grownEnv+"="+string(told))

@@ -338,7 +338,7 @@ func TestSecretsComeAlongIntoACluster(t *testing.T) {
 	}
 	p.s.reseal(t.Context())
 	p.s.cfg.OldSecretKey = nil // as on every other node
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(60 * time.Second)
 	for {
 		value, err := p.s.openSecret(t.Context(), "shop", ref)
 		if err == nil && string(value) == "one" {

@@ -121,7 +121,7 @@ func TestWatcher(t *testing.T) {
 		t.Helper()
 		select {
 		case <-w.changed:
-		case <-time.After(30 * time.Second):
+		case <-time.After(60 * time.Second):
 			t.Fatalf("%s is not noticed", what)
 		}
 	}

@@ -58,7 +58,7 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 // patience bounds every wait for something that has to come.
-const patience = 30 * time.Second
+const patience = 60 * time.Second
 
 // poll calls f until it says that it is done.
 func poll(ts *testscript.TestScript, what string, f func(context.Context) bool) {

@@ -66,7 +66,7 @@ func (s *scene) deploy(host string) {
 // handshake connects to a node as a client that trusts the authority, and returns the
 // node's certificate.
 func (s *scene) handshake(ctx context.Context, n *lab.Node, host string) (*x509.Certificate, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	d := tls.Dialer{Config: &tls.Config{
 		ServerName: host, RootCAs: s.ca.Roots(), Time: func() time.Time { return time.Now().Add(s.ahead) },

@@ -44,7 +44,7 @@ func TestStopLosesNothing(t *testing.T) {
 		} {
 			for range 4 {
 				clients.Go(func() {
-					client := &http.Client{Transport: c.transport, Timeout: 20 * time.Second}
+					client := &http.Client{Transport: c.transport, Timeout: 60 * time.Second}
 					for {
 						res, err := client.Post(c.url+"/", "text/plain", c.body())
 						if errors.Is(err, syscall.ECONNREFUSED) {

@@ -120,7 +120,7 @@ func load(t *testing.T, n *node) (answered *atomic.Int64, stop func()) {
 		for range 3 {
 			clients.Go(func() {
 				defer c.transport.CloseIdleConnections()
-				client := &http.Client{Transport: c.transport, Timeout: 20 * time.Second}
+				client := &http.Client{Transport: c.transport, Timeout: 60 * time.Second}
 				for {
 					select {
 					case <-end:
@@ -299,7 +299,7 @@ func notified(t *testing.T) (socket string, await func(state string)) {
 	t.Cleanup(func() { c.Close() })
 	return socket, func(state string) {
 		t.Helper()
-		if err := c.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		if err := c.SetReadDeadline(time.Now().Add(60 * time.Second)); err != nil {
 			t.Fatal(err)
 		}
 		b := make([]byte, 4096)
@@ -372,7 +372,7 @@ func TestSocketActivation(t *testing.T) {
 	told("STOPPING=1")
 	waiting := make(chan error, 1)
 	go func() { // connects while nobody serves
-		c := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 30 * time.Second}
+		c := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 60 * time.Second}
 		status, body, err := get(c, n.http+"/")
 		if err == nil && (status != 200 || body != "second") {
 			err = fmt.Errorf("%d %q", status, body)
@@ -418,7 +418,7 @@ func TestUpgradeOfHubs(t *testing.T) {
 	app := &respond{t.TempDir()}
 	change := func(body string) {
 		t.Helper()
-		deadline := time.Now().Add(30 * time.Second)
+		deadline := time.Now().Add(60 * time.Second)
 		app.write(t, body)
 		for {
 			err := hubs[0].deploy(t.Context(), app.dir)

@@ -131,7 +131,7 @@ func (s *scene) watch(ctx context.Context, n *lab.Node) {
 }
 
 func (s *scene) node(ctx context.Context, n *lab.Node) (*orlav1.GetNodeResponse, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	res, err := s.clients[n].Control().GetNode(ctx, connect.NewRequest(&orlav1.GetNodeRequest{}))
 	if err != nil {
@@ -336,7 +336,7 @@ func (s *scene) finish() {
 // hub for it.
 func (s *scene) prove(n *lab.Node) {
 	s.t.Helper()
-	live, err := s.push(s.t.Context(), n, "last", "by way of "+n.Name, &orlav1.Rollout{Timeout: durationpb.New(20 * time.Second)})
+	live, err := s.push(s.t.Context(), n, "last", "by way of "+n.Name, &orlav1.Rollout{Timeout: durationpb.New(35 * time.Second)})
 	if err != nil || live.GetUnproven() != "" {
 		s.t.Errorf("a push by way of %s when all is over: %v %s", n.Name, err, live.GetUnproven())
 		return
