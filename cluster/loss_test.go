@@ -319,6 +319,16 @@ func TestStateFiles(t *testing.T) {
 			n.states.compactAt = 1 // a whole state for each change
 			n.run().ready()
 			want, rev := n.seed()
+			last := uint64(0)
+			until(t, "as many states as are kept", func() bool { // there is at most one for each time that changes are synced
+				want["head.more"] = fmt.Sprint(last)
+				last = n.must(put("head.more", want["head.more"], last))
+				rev = last
+				n.wait(rev)
+				files, err := filepath.Glob(filepath.Join(dir, "state", statePrefix+"*"))
+				must(t, err)
+				return len(files) == stateKept
+			})
 			n.stop()
 			files := newest(t, dir)
 			bad := files[len(files)-1]
