@@ -10,11 +10,11 @@ import (
 	"testing"
 
 	"connectrpc.com/connect"
-	"go.uber.org/goleak"
 
 	"github.com/orla-edge/orla/cluster"
 	"github.com/orla-edge/orla/dispatch"
 	"github.com/orla-edge/orla/identity"
+	"github.com/orla-edge/orla/internal/leaks"
 	"github.com/orla-edge/orla/modules"
 	"github.com/orla-edge/orla/modules/peer"
 	orlav1 "github.com/orla-edge/orla/proto/orla/v1"
@@ -25,7 +25,7 @@ import (
 	"github.com/orla-edge/orla/telemetry"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaks.Main(m) }
 
 const adminSecret = "orla_test_admin"
 

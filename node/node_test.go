@@ -15,13 +15,12 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/orla-edge/orla/app"
 	"github.com/orla-edge/orla/client"
+	"github.com/orla-edge/orla/internal/leaks"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaks.Main(m) }
 
 // run starts a node in this process and stops it when the test ends. It returns
 // the public base URLs, HTTP first.
