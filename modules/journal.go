@@ -35,8 +35,9 @@ type journal struct {
 
 	mu      sync.Mutex // guards what follows
 	files   [2]*journalFile
-	turn    int            // the one that is written
-	used    bool           // there are records
+	turn    int  // the one that is written
+	used    bool // there are records
+	closed  bool
 	freeing sync.WaitGroup // syncs what the other one has
 	unfree  error          // why the other one may not be overwritten; while freeing runs, its
 }
@@ -60,6 +61,9 @@ func (j *journal) write(digest Digest, b []byte) (f *journalFile, end int64, err
 	record := append(digest.record(len(b)), b...)
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if j.closed {
+		return nil, 0, ErrClosed
+	}
 	if f, err = j.current(int64(len(record))); err != nil {
 		return nil, 0, err
 	}
@@ -152,18 +156,27 @@ func (f *journalFile) settle(end int64) error {
 	return f.broken
 }
 
+// close is for when no more records come. Who syncs one from now on is told so.
+func (f *journalFile) close() error {
+	f.sync.Lock()
+	defer f.sync.Unlock()
+	f.broken = ErrClosed
+	return f.file.Close()
+}
+
 // close makes durable, where they belong, all blobs that the journal has. After an error
 // the files are still needed.
 func (j *journal) close() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	j.closed = true
 	j.freeing.Wait()
 	var errs []error
 	var paths []string
 	for i, f := range j.files {
 		if f != nil {
 			f.pending.Wait()
-			errs, paths = append(errs, f.file.Close()), append(paths, f.paths...)
+			errs, paths = append(errs, f.close()), append(paths, f.paths...)
 			j.files[i] = nil
 		}
 	}

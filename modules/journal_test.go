@@ -122,6 +122,33 @@ func TestJournalTurns(t *testing.T) {
 	}
 }
 
+// TestSyncWhileClosing: a blob is durable, whoever comes first.
+func TestSyncWhileClosing(t *testing.T) {
+	for range 5 {
+		root := t.TempDir()
+		d := open(t, root)
+		p, err := d.Begin([]byte("content"))
+		if err == nil {
+			err = p.Write()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		var g sync.WaitGroup
+		for _, f := range []func() error{p.Sync, p.Sync, d.Close} {
+			g.Go(func() {
+				if err := f(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		g.Wait()
+		if err := open(t, root).Verify(modules.Sum([]byte("content"))); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestWithoutAJournal: as on a full disk. Blobs are synced where they are.
 func TestWithoutAJournal(t *testing.T) {
 	root := t.TempDir()

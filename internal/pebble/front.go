@@ -171,7 +171,7 @@ func (f *front) serve(w http.ResponseWriter, r *http.Request) {
 	op := operation(r.URL.Path)
 	answer, hold, fail := f.plan(op)
 	if hold != nil && !hold.wait(r.Context()) {
-		return
+		panic(http.ErrAbortHandler) // nobody is to take an empty answer for one
 	}
 	switch {
 	case fail:
