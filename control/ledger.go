@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -37,6 +38,7 @@ const (
 	// spoolSuffix is what the file's name has behind it where records wait for the cluster.
 	spoolSuffix = ".waiting"
 	maxSpool    = 8 << 20
+	spoolEnough = 64 << 10 // from here on the file is emptied where nothing waits
 
 	maxLedgerFile = 8 << 20
 	ledgerFiles   = 4 // besides the one that is written
@@ -144,23 +146,34 @@ func (l *ledger) waitLocked(r *orlav1.AuditRecord) {
 	l.waiting = append(l.waiting, r)
 }
 
-// spoolLocked notes a record for the next process. Without it the record is in memory, and
-// in the node's file.
+// spoolLocked notes a record for the next process; one without an ID says that all before
+// it are kept. Without the note the record is in memory, and in the node's file.
 func (l *ledger) spoolLocked(r *orlav1.AuditRecord) {
 	if l.file == "" {
 		return
 	}
 	f, err := os.OpenFile(l.file+spoolSuffix, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err == nil {
-		var info os.FileInfo
-		if info, err = f.Stat(); err == nil && info.Size() < maxSpool {
-			_, err = protodelim.MarshalTo(f, r)
-		}
-		err = errors.Join(err, f.Close())
+		err = errors.Join(spoolTo(f, r), f.Close())
 	}
 	if err != nil && !l.failing {
 		l.log.Error("audit record would be lost to the cluster if this process ended now", "error", err)
 	}
+}
+
+func spoolTo(f *os.File, r *orlav1.AuditRecord) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if r.GetId() == "" && info.Size() > spoolEnough {
+		return f.Truncate(0)
+	}
+	if info.Size() > maxSpool {
+		return nil
+	}
+	_, err = protodelim.MarshalTo(f, r)
+	return err
 }
 
 // load takes over, once, what the process before has left.
@@ -173,11 +186,19 @@ func (l *ledger) load() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		for in := bytes.NewReader(b); ; {
+			whole := int64(len(b) - in.Len())
 			r := new(orlav1.AuditRecord)
-			if protodelim.UnmarshalFrom(in, r) != nil { // the end, or what a crash has cut off
+			switch err := protodelim.UnmarshalFrom(in, r); {
+			case errors.Is(err, io.EOF):
 				return
+			case err != nil: // what a crash has cut off
+				_ = os.Truncate(l.file+spoolSuffix, whole) // at worst they are kept twice
+				return
+			case r.GetId() == "":
+				l.waiting, l.lost = nil, 0
+			default:
+				l.waitLocked(r)
 			}
-			l.waitLocked(r)
 		}
 	})
 }
@@ -250,9 +271,7 @@ func (l *ledger) kept(r *orlav1.AuditRecord) {
 		l.log.Info("audit records are kept in the cluster again", "dropped", l.lost)
 	}
 	l.failing, l.lost = false, 0
-	if l.file != "" {
-		_ = os.Remove(l.file + spoolSuffix) // what stays has its ID, and is kept once
-	}
+	l.spoolLocked(&orlav1.AuditRecord{})
 	if l.drained != nil {
 		close(l.drained)
 		l.drained = nil
