@@ -50,16 +50,10 @@ deps: ## fetch what the tests need
 
 .PHONY: test
 test: deps ## run every test of every module, with the race detector
-	@$(MAKE) --no-print-directory -j2 test-race test-plain # those of test-plain mostly wait
-
-.PHONY: test-race test-plain
-test-race:
 	@for dir in $(MODULES); do \
 	  echo "== go test $(TEST_RACE) ($$dir)"; \
 	  (cd "$$dir" && $(SCRATCH) $(GO) test $(TEST_RACE) -shuffle=on -timeout 14m $(TESTFLAGS) $$($(GO) list ./... | grep -v $(PLAIN:%=-e '/%$$'))); \
 	done
-
-test-plain:
 	@echo "== go test ($(PLAIN))"
 	@$(SCRATCH) $(GO) test -shuffle=on -timeout 14m $(TESTFLAGS) $(addprefix ./,$(PLAIN))
 
