@@ -57,6 +57,7 @@ func TestAuthorityDown(t *testing.T) {
 	}
 	back := 76*day + 10*time.Minute
 	s.ca.Reset(back)
+	s.ca.FailEvery(0) // one failure of the first order, and the next is minutes later
 	s.ca.Open()
 	s.leap(back)
 	renewed, _ := s.awaitOn(host, old, s.Nodes...)
