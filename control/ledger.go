@@ -24,8 +24,11 @@ const (
 	// ledgerPatience bounds one attempt to keep a record in the cluster, and how long who
 	// reads the log waits for what this node has yet to write.
 	ledgerPatience = 2 * time.Second
-	// ledgerRetry is after how long records that could not be kept are tried again.
+	// ledgerRetry is after how long records that could not be kept are tried again, and
+	// ledgerQuiet for how long that is nothing to speak of: the log may be as new as the
+	// cluster, or its leader.
 	ledgerRetry = time.Second
+	ledgerQuiet = 3 * time.Second
 	// maxWaiting bounds the records that wait; older ones are in the node's file only.
 	maxWaiting = 1000
 
@@ -59,7 +62,8 @@ type ledger struct {
 	waiting []*orlav1.AuditRecord
 	drained chan struct{} // closed when none waits any more; nil: nobody asks
 	lost    int           // of those that waited
-	failing bool          // the last attempt failed
+	since   time.Time     // of the first attempt that failed, and all after it; zero: the last one did not
+	failing bool          // that has been logged
 	refused map[string]*refusals
 	said    bool // the failure of the file has been logged
 
@@ -247,11 +251,14 @@ func (l *ledger) next() *orlav1.AuditRecord {
 	return l.waiting[0]
 }
 
-// failed says, once, that records have to wait.
+// failed says, once, that records have to wait, if they have for long.
 func (l *ledger) failed(ctx context.Context, r *orlav1.AuditRecord, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.failing && ctx.Err() == nil {
+	if l.since.IsZero() {
+		l.since = time.Now()
+	}
+	if !l.failing && ctx.Err() == nil && time.Since(l.since) >= ledgerQuiet {
 		l.failing = true
 		l.log.Error("audit record not kept in the cluster, will try again", "action", r.GetAction(), "app", r.GetApp(), "who", r.GetToken(), "error", err)
 	}
@@ -270,7 +277,7 @@ func (l *ledger) kept(r *orlav1.AuditRecord) {
 	if l.failing || l.lost > 0 {
 		l.log.Info("audit records are kept in the cluster again", "dropped", l.lost)
 	}
-	l.failing, l.lost = false, 0
+	l.since, l.failing, l.lost = time.Time{}, false, 0
 	l.spoolLocked(&orlav1.AuditRecord{})
 	if l.drained != nil {
 		close(l.drained)
