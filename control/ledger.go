@@ -183,6 +183,9 @@ func spoolTo(f *os.File, r *orlav1.AuditRecord) error {
 // load takes over, once, what the process before has left.
 func (l *ledger) load() {
 	l.loading.Do(func() {
+		if l.file == "" {
+			return
+		}
 		b, err := os.ReadFile(l.file + spoolSuffix)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			l.log.Error("audit records of the last process are in this node's file only", "error", err)

@@ -165,6 +165,9 @@ func (s *Service) stageHere(ctx context.Context, st *orlav1.Stage) (r *dispatch.
 		return r, nil, nil
 	}
 	m, keep, err := s.stagedManifest(ctx, st, digest)
+	if err == nil && keep != nil && len(blobsOf(m)) > 0 { // to fetch them takes time, for which the journal is not to wait
+		err = keep.Write()
+	}
 	if err == nil {
 		r, err = s.stageManifest(ctx, st, digest, m)
 	}

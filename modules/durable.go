@@ -84,7 +84,8 @@ type Pending struct {
 
 // Begin begins to put a blob, which the caller does not change any more. When it returns,
 // the blob survives the end of the process: the next [OpenDir] has it. The caller calls
-// [Pending.Write], in any case, and [Pending.Sync] if it shall survive a power failure.
+// [Pending.Write], in any case and soon, for the journal's place is not free before, and
+// [Pending.Sync] if the blob shall survive a power failure.
 func (d *Dir) Begin(b []byte) (*Pending, error) {
 	p := &Pending{d: d, digest: Sum(b), b: b}
 	p.place = sync.OnceValue(p.write)
